@@ -1,0 +1,51 @@
+//! Every limit of the engine, with its reason.
+
+/// Messages that one pull returns at most, whatever the client asks for (clients ask for 32).
+pub const PULL_MESSAGES_MAX: usize = 1024;
+/// Bytes that one pull returns unless the first message alone is larger (Apache's limit for what
+/// is in memory).
+pub const PULL_BYTES_MAX: usize = 256 << 10;
+/// Entries that one pull looks at: a filter that matches little must not hold up a turn.
+pub const PULL_SCAN_MAX: usize = 16_000;
+/// Longest time that a pull may wait, in ms. Clients ask for 15 to 30 s.
+pub const PARK_MS_MAX: i64 = 60_000;
+/// Pulls that may wait at the same time: about 200 bytes each.
+pub const PARKED_MAX: usize = 200_000;
+/// Queues of a topic. Routes and rebalancing walk them.
+pub const QUEUES_MAX: i32 = 65_536;
+/// Topics. Each takes about 500 bytes and a place in every full topic list.
+pub const TOPICS_MAX: usize = 1_000_000;
+/// Groups.
+pub const GROUPS_MAX: usize = 1_000_000;
+/// Clients of one group.
+pub const MEMBERS_MAX: usize = 100_000;
+/// Subscriptions of one group.
+pub const SUBSCRIPTIONS_MAX: usize = 10_000;
+/// Encoded topic or group settings, in bytes: they must fit a round with room to spare.
+pub const SETTINGS_BYTES_MAX: usize = 16 << 10;
+/// Entries of the name server's KV configuration, and bytes of one.
+pub const KV_MAX: usize = 10_000;
+/// Requests that wait for the disk or for a client at the same time.
+pub const PENDING_MAX: usize = 100_000;
+/// Messages that a query by key returns at most.
+pub const QUERY_MESSAGES_MAX: usize = 64;
+/// Candidates that a query by key reads at most: hashes collide.
+pub const QUERY_CANDIDATES_MAX: usize = 256;
+/// Bytes that a query by key returns.
+pub const QUERY_BYTES_MAX: usize = 8 << 20;
+/// Delayed messages of one level that are delivered in one step.
+pub const SCHEDULE_STEP_MAX: usize = 256;
+/// Bytes of delayed messages that are delivered in one step.
+pub const SCHEDULE_BYTES_MAX: usize = 4 << 20;
+/// A client that is asked something (307, 309) answers within this time, in ms.
+pub const FORWARD_MS_MAX: i64 = 10_000;
+/// Consumer offsets are written to the log at least this often, in ms.
+pub const OFFSETS_INTERVAL_MS: i64 = 1_000;
+/// Offsets that are written in one step: what is left follows in the next.
+pub const OFFSETS_STEP_MAX: usize = 4_096;
+/// A client without a heartbeat is gone after this time, in ms (Apache's value).
+pub const CLIENT_EXPIRY_MS: i64 = 120_000;
+/// A queue lock that is not renewed is free after this time, in ms (Apache's value).
+pub const LOCK_EXPIRY_MS: i64 = 60_000;
+/// Locks of one group.
+pub const LOCKS_MAX: usize = 100_000;

@@ -1,0 +1,77 @@
+//! 203, 204: which clients of a group are connected.
+
+use kerolox_protocol::remoting::admin::{
+    Connection, ConsumerConnection, ProducerConnection, ProducerGroup,
+};
+use kerolox_protocol::remoting::client::ConsumerGroup;
+use kerolox_protocol::remoting::codes::response;
+use kerolox_protocol::remoting::frame::language_name;
+use kerolox_protocol::remoting::reply::Reply;
+
+use crate::members::Client;
+use crate::output::Output;
+use crate::request::Origin;
+use crate::turn::Engine;
+
+fn connection((id, client): (&String, &Client)) -> Connection {
+    Connection {
+        client_addr: client.origin.peer.to_string(),
+        client_id: id.clone(),
+        language: language_name(client.origin.language).to_owned(),
+        version: client.origin.version,
+    }
+}
+
+impl Engine {
+    /// 203.
+    pub(crate) fn consumer_connections(
+        &mut self,
+        origin: Origin,
+        header: &ConsumerGroup,
+        out: &mut Output,
+    ) {
+        let reply = match self.members.group(&header.consumer_group) {
+            Some(group) => Reply::json(&ConsumerConnection {
+                connection_set: group.clients.iter().map(connection).collect(),
+                consume_from_where: group.consume_from_where.clone(),
+                consume_type: group.consume_type.clone(),
+                message_model: group.message_model.clone(),
+                subscription_table: group
+                    .subscriptions
+                    .iter()
+                    .map(|(topic, subscription)| (topic.clone(), subscription.data.clone()))
+                    .collect(),
+            }),
+            None => Reply::refuse(
+                response::CONSUMER_NOT_ONLINE,
+                format!(
+                    "the consumer group[{}] not online: no client of it is connected to this broker",
+                    header.consumer_group
+                ),
+            ),
+        };
+        out.reply(origin, reply);
+    }
+
+    /// 204.
+    pub(crate) fn producer_connections(
+        &mut self,
+        origin: Origin,
+        header: &ProducerGroup,
+        out: &mut Output,
+    ) {
+        let reply = match self.members.producers(&header.producer_group) {
+            Some(clients) => Reply::json(&ProducerConnection {
+                connection_set: clients.iter().map(connection).collect(),
+            }),
+            None => Reply::refuse(
+                response::SYSTEM_ERROR,
+                format!(
+                    "the producer group[{}] not exist: no client of it is connected to this broker",
+                    header.producer_group
+                ),
+            ),
+        };
+        out.reply(origin, reply);
+    }
+}

@@ -1,0 +1,16 @@
+//! One file for each request, or for a few that belong together: parse → check → apply → reply.
+
+pub mod check_config;
+mod connections;
+mod forward;
+mod groups;
+mod heartbeat;
+mod lock;
+mod offsets;
+mod pull;
+mod query;
+mod reset;
+mod send;
+mod send_back;
+mod stats;
+mod topics;

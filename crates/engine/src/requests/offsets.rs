@@ -1,0 +1,156 @@
+//! 14, 15: how far a group is. 29, 30, 31, 32: how far a queue goes, and when its messages came.
+
+use kerolox_log::index::queue::Boundary;
+use kerolox_protocol::remoting::codes::response;
+use kerolox_protocol::remoting::offsets::{
+    OffsetReply, QueryConsumerOffset, QueueQuestion, SearchOffset, TimestampReply,
+    UpdateConsumerOffset,
+};
+use kerolox_protocol::remoting::reply::{Reply, ReplyFields};
+
+use crate::output::Output;
+use crate::request::Origin;
+use crate::topics::Topic;
+use crate::turn::Engine;
+
+fn offset(offset: i64) -> Reply {
+    Reply::with(ReplyFields::Offset(OffsetReply { offset }))
+}
+
+impl Engine {
+    /// 14. A group without an offset gets 22 and follows its own start policy, except where the
+    /// queue's first message is still hot: then it starts at 0, as with Apache's broker.
+    pub(crate) fn query_consumer_offset(
+        &mut self,
+        origin: Origin,
+        header: &QueryConsumerOffset,
+        out: &mut Output,
+    ) {
+        let known = self.state.offsets.get(&header.consumer_group, &header.topic, header.queue_id);
+        let reply = match known {
+            Some(known) => offset(known),
+            None if header.set_zero_if_not_found != Some(false)
+                && self.starts_hot(&header.topic, header.queue_id) =>
+            {
+                offset(0)
+            }
+            None => Reply::refuse(
+                response::QUERY_NOT_FOUND,
+                "Not found, maybe this group consumer boot first",
+            ),
+        };
+        out.reply(origin, reply);
+    }
+
+    /// Whether a queue still begins at 0, and its first message is near the log's end.
+    fn starts_hot(&self, topic: &str, queue: i32) -> bool {
+        let Some(topic) = self.state.topics.by_name(topic) else { return false };
+        let Some(state) = topic.queue(queue) else { return true };
+        if state.index.min() > 0 {
+            return false;
+        }
+        let first = state.index.get(0).map(|entry| entry.place.offset.0);
+        first.is_none_or(|first| self.log.end().0 - first <= self.config.hot_bytes)
+    }
+
+    /// 15.
+    pub(crate) fn update_consumer_offset(
+        &mut self,
+        origin: Origin,
+        header: &UpdateConsumerOffset,
+        out: &mut Output,
+    ) {
+        let refusal = |code, remark: String| Reply::refuse(code, remark);
+        let reply = match (header.queue_id, header.commit_offset) {
+            _ if self.state.groups.get(&header.consumer_group).is_none() => refusal(
+                response::SUBSCRIPTION_GROUP_NOT_EXIST,
+                format!("Group {} not exist!", header.consumer_group),
+            ),
+            _ if self.state.topics.find(&header.topic).is_none() => {
+                refusal(response::TOPIC_NOT_EXIST, format!("Topic {} not exist!", header.topic))
+            }
+            // A negative offset is what some clients send before they have one: nothing to note.
+            (Some(queue), Some(commit)) if queue >= 0 => {
+                self.commit_offset(&header.consumer_group, &header.topic, queue, commit);
+                Reply::ok()
+            }
+            _ => refusal(
+                response::INVALID_PARAMETER,
+                "queueId (not negative) and commitOffset are needed".to_owned(),
+            ),
+        };
+        out.reply(origin, reply);
+    }
+
+    /// Notes how far a group is. Beyond the queue's end the end is taken.
+    pub(crate) fn commit_offset(&mut self, group: &str, topic: &str, queue: i32, commit: i64) {
+        let reset = (group.to_owned(), topic.to_owned(), queue);
+        // A reset that the consumer has not seen yet wins over what it still commits.
+        if commit < 0 || (!self.resets.is_empty() && self.resets.contains_key(&reset)) {
+            return;
+        }
+        let Some(known) = self.state.topics.by_name(topic) else { return };
+        let queues = known.config.read_queue_nums.max(known.config.write_queue_nums);
+        if !(0..queues).contains(&queue) {
+            return;
+        }
+        let max = known.range(queue).1;
+        self.state.offsets.commit(group, topic, queue, commit.min(max));
+    }
+
+    fn on_queue(
+        &mut self,
+        origin: Origin,
+        topic: &str,
+        queue: i32,
+        out: &mut Output,
+        answer: impl FnOnce(&Topic) -> Reply,
+    ) {
+        let reply = match self.state.topics.by_name(topic) {
+            None => {
+                let remark = format!("topic[{topic}] not exist, apply first please!");
+                Reply::refuse(response::TOPIC_NOT_EXIST, remark)
+            }
+            Some(_) if queue < 0 => {
+                let remark = format!("queueId[{queue}] is illegal, topic[{topic}]");
+                Reply::refuse(response::INVALID_PARAMETER, remark)
+            }
+            Some(topic) => answer(topic),
+        };
+        out.reply(origin, reply);
+    }
+
+    /// 30: what is confirmed, not what is on its way.
+    pub(crate) fn max_offset(&mut self, origin: Origin, h: &QueueQuestion, out: &mut Output) {
+        self.on_queue(origin, &h.topic, h.queue_id, out, |topic| offset(topic.range(h.queue_id).1));
+    }
+
+    /// 31.
+    pub(crate) fn min_offset(&mut self, origin: Origin, h: &QueueQuestion, out: &mut Output) {
+        self.on_queue(origin, &h.topic, h.queue_id, out, |topic| offset(topic.range(h.queue_id).0));
+    }
+
+    /// 29.
+    pub(crate) fn search_offset(&mut self, origin: Origin, h: &SearchOffset, out: &mut Output) {
+        let upper = h.boundary_type.as_ref().is_some_and(|b| b.eq_ignore_ascii_case("upper"));
+        let boundary = if upper { Boundary::Upper } else { Boundary::Lower };
+        self.on_queue(origin, &h.topic, h.queue_id, out, |topic| {
+            let found = topic
+                .queue(h.queue_id)
+                .map_or(0, |q| q.index.seek_time(h.timestamp, boundary, q.visible));
+            offset(found)
+        });
+    }
+
+    /// 32: −1 if the queue is empty.
+    pub(crate) fn earliest_time(&mut self, origin: Origin, h: &QueueQuestion, out: &mut Output) {
+        self.on_queue(origin, &h.topic, h.queue_id, out, |topic| {
+            let first = topic.queue(h.queue_id).and_then(|q| {
+                let min = q.index.min();
+                q.index.get(min).filter(|_| min < q.visible)
+            });
+            let timestamp = first.map_or(-1, |entry| entry.store_timestamp);
+            Reply::with(ReplyFields::Timestamp(TimestampReply { timestamp }))
+        });
+    }
+}

@@ -1,0 +1,125 @@
+//! 12: messages by key. 33: the message at a position.
+
+use bytes::Bytes;
+use kerolox_log::PhysicalOffset;
+use kerolox_log::index::keys;
+use kerolox_protocol::properties;
+use kerolox_protocol::record::View;
+use kerolox_protocol::remoting::codes::response;
+use kerolox_protocol::remoting::query::{QueryMessage, QueryReply, ViewMessage};
+use kerolox_protocol::remoting::reply::{Body, Reply, ReplyFields};
+
+use crate::limits::{PENDING_MAX, QUERY_BYTES_MAX, QUERY_CANDIDATES_MAX, QUERY_MESSAGES_MAX};
+use crate::load::Continuation;
+use crate::output::{Load, LoadItem, Output};
+use crate::request::Origin;
+use crate::requests::send_back::no_record;
+use crate::turn::Engine;
+
+impl Engine {
+    /// 33.
+    pub(crate) fn view_message(&mut self, origin: Origin, header: &ViewMessage, out: &mut Output) {
+        let at = PhysicalOffset(header.offset as u64);
+        match self.hot_record(at) {
+            Some(record) => self.view_loaded(origin, at, &[Some(record)], out),
+            None => self.load_named(origin, at, Continuation::View { origin, at }, out),
+        }
+    }
+
+    pub(crate) fn view_loaded(
+        &mut self,
+        origin: Origin,
+        at: PhysicalOffset,
+        records: &[Option<Bytes>],
+        out: &mut Output,
+    ) {
+        let bytes = records.first().and_then(Option::as_ref);
+        let reply = match self.verify(at, bytes) {
+            Some(record) => Reply::body(Bytes::copy_from_slice(record.bytes)),
+            None => no_record(at),
+        };
+        out.reply(origin, reply);
+    }
+
+    /// 12. The index gives candidates; each is read and compared.
+    pub(crate) fn query_message(&mut self, origin: Origin, header: QueryMessage, out: &mut Output) {
+        let hash = keys::hash(&header.topic, &header.key);
+        let candidates: Vec<_> = self
+            .state
+            .keys
+            .find(hash)
+            .filter(|at| *at < self.confirmed)
+            .take(QUERY_CANDIDATES_MAX)
+            .collect();
+        let unknown = self.state.topics.find(&header.topic).is_none();
+        if candidates.is_empty() || unknown || self.pending.count() >= PENDING_MAX {
+            out.reply(origin, nothing_found());
+            return;
+        }
+        let items = candidates.iter().map(|at| LoadItem::At(*at)).collect();
+        let token = self.pending.load(Continuation::Query { origin, header, candidates });
+        out.loads.push(Load { token, items });
+    }
+
+    pub(crate) fn query_loaded(
+        &mut self,
+        origin: Origin,
+        header: &QueryMessage,
+        candidates: &[PhysicalOffset],
+        records: &[Option<Bytes>],
+        out: &mut Output,
+    ) {
+        let wanted = if header.unique_key_query { 32 } else { header.max_num.max(0) as usize };
+        let wanted = wanted.min(QUERY_MESSAGES_MAX);
+        let mut body = Vec::new();
+        let mut bytes = 0;
+        let (mut last_time, mut last_at) = (0, 0);
+        for (at, record) in candidates.iter().zip(records) {
+            if body.len() >= wanted || bytes > QUERY_BYTES_MAX {
+                break;
+            }
+            let Some(view) = self.verify(*at, record.as_ref()) else { continue };
+            let in_time =
+                (header.begin_timestamp..=header.end_timestamp).contains(&view.store_timestamp);
+            if view.topic != &*header.topic || !in_time || !carries(&view, header) {
+                continue;
+            }
+            last_time = last_time.max(view.store_timestamp);
+            last_at = last_at.max(at.0 as i64);
+            bytes += view.bytes.len();
+            body.push(record.clone().unwrap_or_default());
+        }
+        if body.is_empty() {
+            out.reply(origin, nothing_found());
+            return;
+        }
+        let fields = QueryReply {
+            index_last_update_timestamp: last_time,
+            index_last_update_phyoffset: last_at,
+        };
+        out.reply(
+            origin,
+            Reply { body: Body::Many(body), ..Reply::with(ReplyFields::Query(fields)) },
+        );
+    }
+}
+
+/// Whether a message carries the key that is asked for.
+fn carries(view: &View<'_>, header: &QueryMessage) -> bool {
+    let key = &*header.key;
+    let unique = properties::get(view.properties, properties::UNIQ_KEY) == Some(key);
+    let named = properties::get(view.properties, properties::KEYS)
+        .is_some_and(|keys| keys.split(' ').any(|k| k == key));
+    if header.unique_key_query { unique } else { unique || named }
+}
+
+fn nothing_found() -> Reply {
+    let fields = ReplyFields::Query(QueryReply::default());
+    Reply {
+        fields,
+        ..Reply::refuse(
+            response::QUERY_NOT_FOUND,
+            "can not find message, maybe time range not correct",
+        )
+    }
+}

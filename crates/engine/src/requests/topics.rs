@@ -1,0 +1,170 @@
+//! 17, 21, 215, 351: topics.
+
+use std::collections::BTreeMap;
+
+use kerolox_protocol::names::{check_topic, is_system_topic};
+use kerolox_protocol::remoting::admin::{
+    CreateTopic, TopicConfig, TopicQuestion, TopicTable, perm,
+};
+use kerolox_protocol::remoting::codes::response;
+use kerolox_protocol::remoting::reply::Reply;
+
+use crate::change::Change;
+use crate::limits::{QUEUES_MAX, SETTINGS_BYTES_MAX, TOPICS_MAX};
+use crate::output::{Answer, Output};
+use crate::request::Origin;
+use crate::turn::Engine;
+
+impl Engine {
+    /// 17.
+    pub(crate) fn create_topic(
+        &mut self,
+        origin: Origin,
+        header: &CreateTopic,
+        now: i64,
+        out: &mut Output,
+    ) {
+        match self.checked_topic(header) {
+            Ok(config) => {
+                let unchanged = self
+                    .state
+                    .topics
+                    .by_name(&config.topic_name)
+                    .is_some_and(|topic| *topic.config == config);
+                if !unchanged {
+                    self.put_topic(config, now, out);
+                }
+                out.reply_at(origin, Reply::ok(), self.log.confirm_at());
+            }
+            Err(refusal) => out.reply(origin, refusal),
+        }
+    }
+
+    fn checked_topic(&self, header: &CreateTopic) -> Result<TopicConfig, Reply> {
+        let invalid = |why: String| Reply::refuse(response::INVALID_PARAMETER, why);
+        let name = &*header.topic;
+        check_topic(name).map_err(invalid)?;
+        if is_system_topic(name) {
+            return Err(invalid(format!("The topic[{name}] is conflict with system topic.")));
+        }
+        let queues = 1..=QUEUES_MAX;
+        for (what, n) in
+            [("readQueueNums", header.read_queue_nums), ("writeQueueNums", header.write_queue_nums)]
+        {
+            if !queues.contains(&n) {
+                let why = format!("{what} is {n}; a topic has 1 to {QUEUES_MAX} queues");
+                return Err(invalid(why));
+            }
+        }
+        if !(0..=7).contains(&header.perm) {
+            let why =
+                format!("perm is {}; it is made of 4 (read), 2 (write), 1 (inherit)", header.perm);
+            return Err(invalid(why));
+        }
+        let known = self.state.topics.by_name(name).map(|topic| topic.config.clone());
+        if known.is_none() && self.state.topics.count() >= TOPICS_MAX {
+            return Err(invalid(format!("no more than {TOPICS_MAX} topics; delete unused ones")));
+        }
+        let mut attributes = known.map(|config| config.attributes.clone()).unwrap_or_default();
+        change_attributes(&mut attributes, header.attributes.as_deref().unwrap_or(""))
+            .map_err(invalid)?;
+        let filter = header.topic_filter_type.as_deref().filter(|f| *f == "MULTI_TAG");
+        Ok(TopicConfig {
+            attributes,
+            order: header.order,
+            perm: header.perm & (perm::READ | perm::WRITE | perm::INHERIT),
+            read_queue_nums: header.read_queue_nums,
+            topic_filter_type: filter.unwrap_or("SINGLE_TAG").to_owned(),
+            topic_name: name.to_owned(),
+            topic_sys_flag: header.topic_sys_flag,
+            write_queue_nums: header.write_queue_nums,
+        })
+    }
+
+    /// 215: the topic, its queues and the groups' offsets in it are gone.
+    pub(crate) fn delete_topic(
+        &mut self,
+        origin: Origin,
+        header: &TopicQuestion,
+        now: i64,
+        out: &mut Output,
+    ) {
+        let name = &*header.topic;
+        if name.trim().is_empty() {
+            let remark = "The specified topic is blank.";
+            out.reply(origin, Reply::refuse(response::SYSTEM_ERROR, remark));
+            return;
+        }
+        if is_system_topic(name) {
+            let remark = format!("The topic[{name}] is conflict with system topic.");
+            out.reply(origin, Reply::refuse(response::SYSTEM_ERROR, remark));
+            return;
+        }
+        if let Some(id) = self.state.topics.find(name) {
+            let topic = self.state.topics.get_mut(id).expect("found by name");
+            let waiting: Vec<_> = topic
+                .used_queues_mut()
+                .flat_map(|queue| std::mem::take(&mut queue.parked))
+                .collect();
+            self.change(&Change::TopicDelete { topic: name.into() }, now);
+            self.resets.retain(|(_, topic, _), _| topic != name);
+            out.topics.push((name.into(), None));
+            for parked in waiting {
+                self.counters.parked = self.counters.parked.saturating_sub(1);
+                let remark = format!("topic[{name}] was deleted");
+                out.reply(parked.origin, Reply::refuse(response::TOPIC_NOT_EXIST, remark));
+            }
+        }
+        out.reply_at(origin, Reply::ok(), self.log.confirm_at());
+    }
+
+    /// 351.
+    pub(crate) fn topic_config(
+        &mut self,
+        origin: Origin,
+        header: &TopicQuestion,
+        out: &mut Output,
+    ) {
+        let reply = match self.state.topics.by_name(&header.topic) {
+            Some(topic) => Reply::json(&*topic.config),
+            None => Reply::refuse(
+                response::TOPIC_NOT_EXIST,
+                format!("No topic in this broker. topic: {}", header.topic),
+            ),
+        };
+        out.reply(origin, reply);
+    }
+
+    /// 21.
+    pub(crate) fn all_topics(&mut self, origin: Origin, out: &mut Output) {
+        let (view, data_version) = (self.state.topics.view(), self.state.topics.version());
+        let job = move || {
+            let rows = view.iter().map(|(name, config)| (name.to_string(), (**config).clone()));
+            Reply::json(&TopicTable { data_version, topic_config_table: rows.collect() })
+        };
+        out.answer(origin, Answer::Later(Box::new(job)), None);
+    }
+}
+
+/// Applies `+key=value,-key`.
+fn change_attributes(
+    attributes: &mut BTreeMap<String, String>,
+    changes: &str,
+) -> Result<(), String> {
+    for change in changes.split(',').map(str::trim).filter(|change| !change.is_empty()) {
+        if let Some(key) = change.strip_prefix('-') {
+            attributes.remove(key);
+        } else {
+            let pair = change.strip_prefix('+').unwrap_or(change).split_once('=');
+            let Some((key, value)) = pair.filter(|(key, _)| !key.is_empty()) else {
+                return Err(format!("attribute {change:?} is neither +key=value nor -key"));
+            };
+            attributes.insert(key.to_owned(), value.to_owned());
+        }
+    }
+    let size: usize = attributes.iter().map(|(k, v)| k.len() + v.len()).sum();
+    if size > SETTINGS_BYTES_MAX {
+        return Err(format!("the attributes have {size} bytes, {SETTINGS_BYTES_MAX} are possible"));
+    }
+    Ok(())
+}

@@ -1,0 +1,101 @@
+//! Delayed messages: each level is a queue of `SCHEDULE_TOPIC_XXXX`; what is due is stored again
+//! under its real topic.
+//!
+//! The new message and the note that the old one is delivered stand in the same round, so a crash
+//! delivers a message neither twice nor never.
+
+use bytes::Bytes;
+use kerolox_log::read::Place;
+use kerolox_protocol::names::SCHEDULE_TOPIC;
+use kerolox_protocol::properties::{self, REAL_QID, REAL_TOPIC};
+use kerolox_protocol::record::View;
+
+use crate::change::Change;
+use crate::limits::{SCHEDULE_BYTES_MAX, SCHEDULE_STEP_MAX};
+use crate::load::Continuation;
+use crate::output::{Load, LoadItem, Output};
+use crate::turn::Engine;
+
+/// Bytes that the note of a delivery takes in a round.
+const NOTE_BYTES: usize = 64;
+
+impl Engine {
+    /// Delivers what is due. Called every few milliseconds.
+    pub(crate) fn deliver_due(&mut self, now: i64, out: &mut Output) {
+        for level in 0..self.config.delay_levels_ms.len() {
+            if !self.delivering[level] {
+                self.deliver_level(level, now, out);
+            }
+        }
+    }
+
+    fn deliver_level(&mut self, level: usize, now: i64, out: &mut Output) {
+        let delay = self.config.delay_levels_ms[level];
+        let from = self.state.delayed[level];
+        let Some(topic) = self.state.topics.by_name(SCHEDULE_TOPIC) else { return };
+        let Some(queue) = topic.queue(level as i32) else { return };
+        let from = from.max(queue.index.min());
+        let mut bytes = 0;
+        let due: Vec<Place> = queue
+            .index
+            .range(from, queue.visible)
+            .take(SCHEDULE_STEP_MAX)
+            .take_while(|(_, entry)| {
+                bytes += entry.place.size as usize;
+                let fits = bytes <= SCHEDULE_BYTES_MAX || bytes == entry.place.size as usize;
+                fits && entry.store_timestamp + delay <= now
+            })
+            .map(|(_, entry)| entry.place)
+            .collect();
+        if due.is_empty() {
+            return;
+        }
+        let hot: Option<Vec<Bytes>> =
+            due.iter().map(|place| self.tail.get(place.offset, place.size)).collect();
+        if let Some(records) = hot {
+            let records: Vec<_> = records.into_iter().map(Some).collect();
+            self.deliver(level, from, &records, now);
+            return;
+        }
+        self.delivering[level] = true;
+        let token = self.pending.load(Continuation::Delayed { level, from });
+        out.loads.push(Load { token, items: due.into_iter().map(LoadItem::Place).collect() });
+    }
+
+    /// The due messages of a level are here. One that cannot be read is skipped: damage was
+    /// reported when it was found.
+    pub(crate) fn deliver(&mut self, level: usize, from: i64, records: &[Option<Bytes>], now: i64) {
+        self.delivering[level] = false;
+        let mut offset = from;
+        for record in records {
+            let view = record.as_ref().and_then(|bytes| View::parse(bytes).ok());
+            if let Some(view) = view
+                && self.deliver_one(&view, now).is_err()
+            {
+                break; // No room: the rest stays due.
+            }
+            offset += 1;
+            self.change(&Change::Delayed { level: level as u8 + 1, offset }, now);
+        }
+    }
+
+    fn deliver_one(
+        &mut self,
+        view: &View<'_>,
+        now: i64,
+    ) -> Result<(), kerolox_log::append::AppendError> {
+        let real_topic = properties::get(view.properties, REAL_TOPIC).unwrap_or("");
+        let real_queue = properties::get(view.properties, REAL_QID).and_then(|q| q.parse().ok());
+        // The topic may be gone since: then there is nobody to deliver to.
+        let Some(id) = self.state.topics.find(real_topic) else { return Ok(()) };
+        let Some(topic) = self.state.topics.get(id) else { return Ok(()) };
+        let queues = topic.config.write_queue_nums.max(topic.config.read_queue_nums);
+        let queue: i32 = real_queue.filter(|q| (0..queues).contains(q)).unwrap_or(0);
+        let name = topic.config.topic_name.clone();
+        let mut record = view.to_new();
+        record.topic = &name;
+        record.queue_id = queue;
+        self.log.keep_together(record.size(), NOTE_BYTES);
+        self.store(id, &record, now).map(drop)
+    }
+}

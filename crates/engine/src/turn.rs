@@ -1,0 +1,361 @@
+//! The engine and its turns. In: requests with the time. Out: log rounds to write
+//! ([`kerolox_log::append`]) and an [`Output`]. Called by the shell (`server/src/core.rs`), one
+//! thread at a time.
+
+use std::borrow::Cow;
+
+use kerolox_log::PhysicalOffset;
+use kerolox_log::append::{AppendError, Appended, Appender};
+use kerolox_log::index::queue::Entry;
+use kerolox_log::limits::TAIL_BYTES;
+use kerolox_log::read::Place;
+use kerolox_log::recover::Report;
+use kerolox_log::tail::Tail;
+use kerolox_protocol::record::NewRecord;
+use kerolox_protocol::remoting::client::ConsumerGroup;
+use kerolox_protocol::remoting::codes::{request, response};
+use kerolox_protocol::remoting::reply::Reply;
+use kerolox_protocol::{properties, tags};
+
+use crate::change::Change;
+use crate::config::Config;
+use crate::limits::{OFFSETS_INTERVAL_MS, OFFSETS_STEP_MAX};
+use crate::load::{Continuation, Pending};
+use crate::locks::Locks;
+use crate::members::Members;
+use crate::output::{ConnectionId, Output, Push};
+use crate::park::Deadlines;
+use crate::request::{Incoming, Origin, Request};
+use crate::requests;
+use crate::state::State;
+use crate::topics::TopicId;
+use crate::watermark::{Unconfirmed, UnconfirmedQueue};
+
+/// Why the broker takes no messages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Closed {
+    /// A write or sync of the log failed: nothing more is acknowledged until a restart.
+    Failed(String),
+    /// The disk is too full; it may have room again.
+    DiskFull(String),
+    /// Too many bytes wait for the disk.
+    Busy(String),
+}
+
+/// The broker's state machine.
+pub struct Engine {
+    pub config: Config,
+    pub state: State,
+    pub log: Appender,
+    pub tail: Tail,
+    pub members: Members,
+    pub(crate) locks: Locks,
+    pub(crate) deadlines: Deadlines,
+    pub(crate) pending: Pending,
+    pub(crate) confirmed: PhysicalOffset,
+    pub(crate) unconfirmed: UnconfirmedQueue,
+    pub(crate) woken: Vec<(TopicId, i32, i32)>,
+    /// For each delay level: its next messages are being read.
+    pub(crate) delivering: Vec<bool>,
+    /// Offsets that a reset imposes on the next pull: group, topic, queue.
+    pub(crate) resets: std::collections::HashMap<(String, String, i32), i64>,
+    pub(crate) closed: Option<Closed>,
+    pub(crate) scratch: Vec<u8>,
+    pub(crate) unique_counter: u16,
+    /// Round-robin over queues when the client leaves the choice to the broker.
+    pub(crate) queue_counter: u32,
+    offsets_written: i64,
+    expired: i64,
+    pub counters: Counters,
+}
+
+/// Since the process started.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Counters {
+    pub messages_in: u64,
+    pub bytes_in: u64,
+    pub messages_out: u64,
+    pub bytes_out: u64,
+    pub refused: u64,
+    pub dead_lettered: u64,
+    pub parked: u64,
+}
+
+impl Engine {
+    /// Goes on with the state that recovery replayed. The first round says what it found.
+    pub fn new(config: Config, state: State, log: Appender, report: &Report) -> Engine {
+        let levels = config.delay_levels_ms.len();
+        let mut engine = Engine {
+            config,
+            state,
+            confirmed: log.end(),
+            log,
+            tail: Tail::new(TAIL_BYTES),
+            members: Members::default(),
+            locks: Locks::default(),
+            deadlines: Deadlines::default(),
+            pending: Pending::default(),
+            unconfirmed: UnconfirmedQueue::new(),
+            woken: Vec::new(),
+            delivering: vec![false; levels],
+            resets: Default::default(),
+            closed: None,
+            scratch: Vec::new(),
+            unique_counter: 0,
+            queue_counter: 0,
+            offsets_written: 0,
+            expired: 0,
+            counters: Counters::default(),
+        };
+        let recovered = Change::Recovered {
+            start: report.start,
+            proof: report.proof.0,
+            end: report.end.0,
+            cut_bytes: report.cut.as_ref().map_or(0, |cut| cut.bytes),
+            lost_ranges: report.lost.len() as u32,
+        };
+        engine.log.change(&recovered.encode());
+        engine
+    }
+
+    /// Handles one request. `now`: ms since 1970.
+    pub fn handle(&mut self, incoming: Incoming, now: i64, out: &mut Output) {
+        let origin = incoming.origin;
+        match incoming.request {
+            Request::Send { header, body } => self.send(origin, &header, &body, now, out),
+            Request::SendBack(header) => self.send_back(origin, header, now, out),
+            Request::Pull(pull) => self.pull(origin, pull, now, out),
+            Request::QueryConsumerOffset(h) => self.query_consumer_offset(origin, &h, out),
+            Request::UpdateConsumerOffset(h) => self.update_consumer_offset(origin, &h, out),
+            Request::SearchOffset(h) => self.search_offset(origin, &h, out),
+            Request::MaxOffset(h) => self.max_offset(origin, &h, out),
+            Request::MinOffset(h) => self.min_offset(origin, &h, out),
+            Request::EarliestTime(h) => self.earliest_time(origin, &h, out),
+            Request::QueryMessage(h) => self.query_message(origin, h, out),
+            Request::ViewMessage(h) => self.view_message(origin, &h, out),
+            Request::Heartbeat(beat) => self.heartbeat(origin, &beat, now, out),
+            Request::Unregister(h) => self.unregister(origin, &h, out),
+            Request::ConsumerList(h) => self.consumer_list(origin, &h, out),
+            Request::CheckClientConfig(check) => {
+                let reply = requests::check_config::check(&check);
+                out.reply(origin, reply);
+            }
+            Request::Lock(batch) => self.lock(origin, batch, now, out),
+            Request::Unlock(batch) => self.unlock(origin, batch, out),
+            Request::CreateTopic(h) => self.create_topic(origin, &h, now, out),
+            Request::DeleteTopic(h) => self.delete_topic(origin, &h, now, out),
+            Request::TopicConfig(h) => self.topic_config(origin, &h, out),
+            Request::AllTopics => self.all_topics(origin, out),
+            Request::CreateGroup(config) => self.create_group(origin, config, now, out),
+            Request::DeleteGroup(h) => self.delete_group(origin, &h, now, out),
+            Request::GroupConfig(h) => self.group_config(origin, &h, now, out),
+            Request::AllGroups => self.all_groups(origin, out),
+            Request::AllOffsets => self.all_offsets(origin, out),
+            Request::TopicStats(h) => self.topic_stats(origin, &h, out),
+            Request::ConsumeStats(h) => self.consume_stats(origin, &h, out),
+            Request::ConsumerConnections(h) => self.consumer_connections(origin, &h, out),
+            Request::ProducerConnections(h) => self.producer_connections(origin, &h, out),
+            Request::ResetOffset(h) => self.reset_offset(origin, &h, out),
+            Request::RunningInfo(h) => self.running_info(origin, &h, now, out),
+            Request::ConsumeDirectly(h) => self.consume_directly(origin, h, now, out),
+            Request::ClientReply { code, remark, body } => {
+                self.client_replied(origin.opaque, code, remark, body, out);
+            }
+            Request::Loaded { token, records } => self.loaded(token, &records, now, out),
+            Request::Closed => self.connection_closed(origin.connection, out),
+        }
+    }
+
+    /// Does what time alone asks for. Called every few milliseconds.
+    pub fn tick(&mut self, now: i64, out: &mut Output) {
+        self.expire_pulls(now, out);
+        if self.closed.is_none() {
+            self.deliver_due(now, out);
+        }
+        if now - self.offsets_written >= OFFSETS_INTERVAL_MS {
+            self.offsets_written = now;
+            self.write_offsets(OFFSETS_STEP_MAX);
+        }
+        for origin in self.pending.expire(now) {
+            let remark = "the consumer did not answer within 10 s; see whether it still runs";
+            out.reply(origin, Reply::refuse(response::CONSUME_MSG_TIMEOUT, remark));
+        }
+        if now - self.expired >= 10_000 {
+            self.expired = now;
+            for group in self.members.expire(now) {
+                self.notify_group(&group, out);
+            }
+        }
+    }
+
+    /// Puts committed offsets into the log.
+    fn write_offsets(&mut self, max: usize) {
+        for (group, topic, queue, offset) in self.state.offsets.take_dirty(max) {
+            let (group, topic) = (Cow::Borrowed(&*group), Cow::Borrowed(&*topic));
+            self.log.change(&Change::Offset { group, topic, queue, offset }.encode());
+        }
+    }
+
+    /// The last turn: every waiting pull is answered, every offset goes to the log.
+    pub fn stop(&mut self, out: &mut Output) {
+        while let Some((number, topic, queue)) = self.deadlines.take_any() {
+            self.answer_parked(number, topic, queue, out);
+        }
+        while self.state.offsets.is_dirty() {
+            self.write_offsets(OFFSETS_STEP_MAX);
+        }
+    }
+
+    /// Closes the broker for sends, or opens it again. A failure stays.
+    pub fn set_closed(&mut self, closed: Option<Closed>) {
+        if !matches!(self.closed, Some(Closed::Failed(_))) {
+            self.closed = closed;
+        }
+    }
+
+    /// Why the broker takes no messages, if it does not.
+    pub fn closed(&self) -> Option<&Closed> {
+        self.closed.as_ref()
+    }
+
+    /// What is confirmed.
+    pub fn confirmed(&self) -> PhysicalOffset {
+        self.confirmed
+    }
+
+    /// Changes the durable state: in the log, and here.
+    pub(crate) fn change(&mut self, change: &Change<'_>, now: i64) {
+        self.log.change(&change.encode());
+        self.state.apply(change, now);
+    }
+
+    /// Changes an entry of the name server's KV configuration. The answer must wait until the
+    /// returned position is confirmed.
+    pub fn put_kv(
+        &mut self,
+        namespace: &str,
+        key: &str,
+        value: Option<&str>,
+        now: i64,
+    ) -> PhysicalOffset {
+        let value = value.map(Cow::Borrowed);
+        self.change(&Change::Kv { namespace: namespace.into(), key: key.into(), value }, now);
+        self.log.confirm_at()
+    }
+
+    /// Stores a message in a queue: log, index, keys. It becomes visible when it is confirmed.
+    pub(crate) fn store(
+        &mut self,
+        id: TopicId,
+        record: &NewRecord<'_>,
+        now: i64,
+    ) -> Result<(Appended, i64), AppendError> {
+        let topic = self.state.topics.get_mut(id).expect("the caller has just looked it up");
+        let queue = topic.queue_mut(record.queue_id);
+        let queue_offset = queue.index.next();
+        let appended = self.log.append(record, queue_offset, now)?;
+        let (mut tag, mut uniq, mut keys) = ("", "", "");
+        for (name, value) in properties::iter(record.properties) {
+            let field = match name {
+                b"TAGS" => &mut tag,
+                b"UNIQ_KEY" => &mut uniq,
+                b"KEYS" => &mut keys,
+                _ => continue,
+            };
+            *field = std::str::from_utf8(value).unwrap_or("");
+        }
+        let tags_code = tags::tags_code(tag);
+        let place = Place { offset: appended.offset, size: appended.size, crc: appended.crc };
+        let store_timestamp = appended.store_timestamp;
+        queue.index.push(&Entry { place, tags_code, store_timestamp });
+        let bytes = u64::from(appended.size);
+        topic.counters.messages_in += 1;
+        topic.counters.bytes_in += bytes;
+        self.counters.messages_in += 1;
+        self.counters.bytes_in += bytes;
+        self.unconfirmed.push_back(Unconfirmed {
+            end: appended.end(),
+            topic: id,
+            queue: record.queue_id,
+            tags_code,
+        });
+        self.state.index_keys(record.topic, uniq, keys, appended.offset);
+        Ok((appended, queue_offset))
+    }
+
+    /// Records that were asked for are here.
+    fn loaded(&mut self, token: u64, records: &[Option<bytes::Bytes>], now: i64, out: &mut Output) {
+        match self.pending.loaded(token) {
+            Some(Continuation::SendBack { origin, header }) => {
+                self.send_back_loaded(origin, &header, records, now, out);
+            }
+            Some(Continuation::View { origin, at }) => self.view_loaded(origin, at, records, out),
+            Some(Continuation::Query { origin, header, candidates }) => {
+                self.query_loaded(origin, &header, &candidates, records, out);
+            }
+            Some(Continuation::Direct { origin, header, at }) => {
+                self.direct_loaded(origin, &header, at, records, now, out);
+            }
+            Some(Continuation::Delayed { level, from }) => {
+                self.deliver(level, from, records, now);
+            }
+            None => {}
+        }
+    }
+
+    fn connection_closed(&mut self, connection: ConnectionId, out: &mut Output) {
+        let mut groups = self.members.connection_closed(connection);
+        // Whoever waits for a queue of an ordered group may have it now.
+        groups.extend(self.locks.connection_closed(connection));
+        groups.sort();
+        groups.dedup();
+        for group in groups {
+            self.notify_group(&group, out);
+        }
+    }
+
+    /// Tells every client of a group that its members changed (40).
+    pub(crate) fn notify_group(&self, group: &str, out: &mut Output) {
+        let Some(members) = self.members.group(group) else { return };
+        let wanted = self
+            .state
+            .groups
+            .get(group)
+            .is_none_or(|config| config.notify_consumer_ids_changed_enable);
+        if members.is_broadcast() || !wanted {
+            return;
+        }
+        for client in members.clients.values() {
+            out.pushes.push(Push {
+                connection: client.origin.connection,
+                code: request::NOTIFY_CONSUMER_IDS_CHANGED,
+                opaque: None,
+                fields: Box::new(ConsumerGroup { consumer_group: group.into() }),
+                body: Default::default(),
+            });
+        }
+    }
+
+    /// Refuses with the reason why the broker is closed, if it is.
+    pub(crate) fn refuse_if_closed(&mut self, origin: Origin, out: &mut Output) -> bool {
+        let Some(closed) = &self.closed else { return false };
+        let reply = match closed {
+            Closed::Failed(why) => Reply::refuse(
+                response::SERVICE_NOT_AVAILABLE,
+                format!(
+                    "service not available now. {why} Nothing is acknowledged until the broker is restarted."
+                ),
+            ),
+            Closed::DiskFull(why) => Reply::refuse(
+                response::SERVICE_NOT_AVAILABLE,
+                format!("service not available now. It may be caused by disk full: {why}"),
+            ),
+            Closed::Busy(why) => {
+                Reply::refuse(response::SYSTEM_BUSY, format!("[OVERLOAD]system busy, {why}"))
+            }
+        };
+        self.counters.refused += 1;
+        out.reply(origin, reply);
+        true
+    }
+}

@@ -1,0 +1,122 @@
+//! The seam to the file system: everything that the log does to files goes through [`Disk`].
+//!
+//! [`real`] is the machine's; [`fault`] is a disk in memory that loses what was not synced, tears
+//! writes, fails on demand, and does it all again from the same seed.
+
+pub mod fault;
+pub mod real;
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+/// How a file is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Open {
+    /// It must exist.
+    Read,
+    /// It must exist; it will be written.
+    Write,
+    /// It must not exist yet.
+    Create,
+}
+
+/// A name in a folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    pub name: String,
+    pub size: u64,
+    pub is_dir: bool,
+}
+
+/// Room on a file system, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// In use, by anyone.
+    pub used: u64,
+    /// What this process may still write.
+    pub free: u64,
+}
+
+impl Space {
+    /// Percent in use, as `df` counts it: room that only root may take is left out. Rounded up.
+    pub fn used_percent(&self) -> u64 {
+        let all = self.used.saturating_add(self.free);
+        if all == 0 { 100 } else { (self.used.saturating_mul(100)).div_ceil(all) }
+    }
+}
+
+/// A file system. A created, renamed or removed name counts after [`Disk::sync_dir`] of its
+/// folder; written bytes count after [`DiskFile::sync`].
+pub trait Disk: Send + Sync {
+    fn create_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Names in a folder, in any order.
+    fn list(&self, dir: &Path) -> io::Result<Vec<Entry>>;
+    fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn DiskFile>>;
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    fn space(&self, dir: &Path) -> io::Result<Space>;
+}
+
+/// An open file.
+pub trait DiskFile: Send + Sync {
+    fn size(&self) -> io::Result<u64>;
+    /// Cuts the file or lengthens it with zeros.
+    fn set_size(&self, size: u64) -> io::Result<()>;
+    /// Reads up to `buf.len()` bytes; 0 at the end of the file.
+    fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize>;
+    /// Writes all parts, one behind the other.
+    fn write_at(&self, parts: &[&[u8]], at: u64) -> io::Result<()>;
+    /// Makes the written bytes and the size durable (`fdatasync`). Never called again on a file
+    /// after it failed.
+    fn sync(&self) -> io::Result<()>;
+    /// Reserves room for a range; its bytes read as zeros until written.
+    fn allocate(&self, at: u64, size: u64) -> io::Result<()>;
+    /// The first position at or behind `at` that may hold something else than zeros.
+    fn next_data(&self, at: u64) -> io::Result<Option<u64>>;
+}
+
+/// Reads exactly `buf.len()` bytes, or as many as there are. Returns how many.
+pub fn read_full(file: &dyn DiskFile, buf: &mut [u8], at: u64) -> io::Result<usize> {
+    let mut done = 0;
+    while done < buf.len() {
+        match file.read_at(&mut buf[done..], at + done as u64) {
+            Ok(0) => break,
+            Ok(n) => done += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(done)
+}
+
+/// Writes a whole new file so that it is there completely or not at all: a temporary file,
+/// synced, renamed, and its folder synced.
+pub fn write_whole(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    let temporary = path.with_extension("tmp");
+    match disk.remove(&temporary) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    let file = disk.open(&temporary, Open::Create)?;
+    file.write_at(&[bytes], 0)?;
+    file.sync()?;
+    disk.rename(&temporary, path)?;
+    disk.sync_dir(dir)
+}
+
+/// Reads a whole file of at most `max` bytes.
+pub fn read_whole(disk: &dyn Disk, path: &Path, max: usize) -> io::Result<Vec<u8>> {
+    let file = disk.open(path, Open::Read)?;
+    let size = file.size()?;
+    let size = usize::try_from(size).ok().filter(|size| *size <= max).ok_or_else(|| {
+        let what = format!("{} has {size} bytes, more than {max}", path.display());
+        io::Error::new(io::ErrorKind::InvalidData, what)
+    })?;
+    let mut bytes = vec![0; size];
+    let read = read_full(&*file, &mut bytes, 0)?;
+    bytes.truncate(read);
+    Ok(bytes)
+}

@@ -1,0 +1,140 @@
+//! The files of the commit log: named by their first position (20 digits), all of one size, made
+//! sparse at full length before they are needed.
+//!
+//! In: positions. Out: the file that holds them. Shared by the log thread, which writes, the disk
+//! readers, and housekeeping, which makes and deletes files.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+
+use crate::PhysicalOffset;
+use crate::disk::{Disk, DiskFile, Open};
+use crate::limits::FILES_MAX;
+
+/// See the module's documentation.
+pub struct Files {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    file_size: u64,
+    by_base: RwLock<BTreeMap<u64, Arc<dyn DiskFile>>>,
+}
+
+impl std::fmt::Debug for Files {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Files").field("dir", &self.dir).finish_non_exhaustive()
+    }
+}
+
+/// The folder of the log in a data directory.
+pub const DIR: &str = "commitlog";
+
+impl Files {
+    /// Opens every file in `data_dir/commitlog`, which is made if it is not there.
+    pub fn open(disk: Arc<dyn Disk>, data_dir: &Path, file_size: u64) -> io::Result<Files> {
+        let dir = data_dir.join(DIR);
+        disk.create_dir(&dir)?;
+        disk.sync_dir(data_dir)?;
+        let mut by_base = BTreeMap::new();
+        for entry in disk.list(&dir)? {
+            let base = Some(&entry.name).filter(|n| n.len() == 20).and_then(|n| n.parse().ok());
+            let Some(base) = base.filter(|base: &u64| base % file_size == 0 && !entry.is_dir)
+            else {
+                let what = format!(
+                    "{}/{} is no file of a commit log with files of {file_size} bytes; move it away",
+                    dir.display(),
+                    entry.name
+                );
+                return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+            };
+            if by_base.len() == FILES_MAX {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "too many log files"));
+            }
+            by_base.insert(base, disk.open(&dir.join(&entry.name), Open::Write)?);
+        }
+        Ok(Files { disk, dir, file_size, by_base: RwLock::new(by_base) })
+    }
+
+    /// Bytes of a file.
+    pub fn file_size(&self) -> u64 {
+        self.file_size
+    }
+
+    /// The folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The file system.
+    pub fn disk(&self) -> &Arc<dyn Disk> {
+        &self.disk
+    }
+
+    /// First positions of all files, in order.
+    pub fn bases(&self) -> Vec<u64> {
+        self.by_base.read().keys().copied().collect()
+    }
+
+    /// The first position that is still there.
+    pub fn first(&self) -> Option<PhysicalOffset> {
+        self.by_base.read().keys().next().map(|base| PhysicalOffset(*base))
+    }
+
+    /// The file that holds a position, and the position's place in it.
+    pub fn at(&self, position: PhysicalOffset) -> Option<(Arc<dyn DiskFile>, u64)> {
+        let place = position.0 % self.file_size;
+        let file = self.by_base.read().get(&(position.0 - place)).cloned();
+        file.map(|file| (file, place))
+    }
+
+    /// The file that holds a position, made if it is not there yet.
+    pub fn at_or_make(&self, position: PhysicalOffset) -> io::Result<(Arc<dyn DiskFile>, u64)> {
+        if let Some(found) = self.at(position) {
+            return Ok(found);
+        }
+        let place = position.0 % self.file_size;
+        let mut by_base = self.by_base.write();
+        let base = position.0 - place;
+        if let Some(file) = by_base.get(&base) {
+            return Ok((file.clone(), place));
+        }
+        let path = self.path(base);
+        let file = match self.disk.open(&path, Open::Create) {
+            // Left by an attempt that failed half-way.
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                self.disk.open(&path, Open::Write)?
+            }
+            other => other?,
+        };
+        file.set_size(self.file_size)?;
+        file.sync()?;
+        // The name must be durable before anything in the file is confirmed.
+        self.disk.sync_dir(&self.dir)?;
+        by_base.insert(base, file.clone());
+        Ok((file, place))
+    }
+
+    /// Deletes the file that begins at `base`. Its name is gone at once; the room comes back in
+    /// steps, so that no journal commit stalls the log.
+    pub fn delete(&self, base: u64) -> io::Result<()> {
+        const STEP: u64 = 64 << 20;
+        let file = self.by_base.write().remove(&base);
+        let path = self.path(base);
+        if let Some(file) = file {
+            let mut size = file.size()?;
+            while size > STEP {
+                size -= STEP;
+                file.set_size(size)?;
+            }
+        }
+        self.disk.remove(&path)?;
+        self.disk.sync_dir(&self.dir)
+    }
+
+    fn path(&self, base: u64) -> PathBuf {
+        self.dir.join(format!("{base:020}"))
+    }
+}

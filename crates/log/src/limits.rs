@@ -1,0 +1,30 @@
+//! Every limit of the log, with its reason.
+
+/// Bytes of a commit log file unless the configuration says otherwise (Apache's default).
+pub const FILE_SIZE_DEFAULT: u64 = 1 << 30;
+/// Smallest file: it must hold the largest record, its seal and the blank. Large records are
+/// refused by [`crate::append`] where a smaller file is configured.
+pub const FILE_SIZE_MIN: u64 = 64 << 10;
+/// A round is closed when it has grown to this many bytes: it bounds what one write takes, and
+/// what recovery holds in memory at once.
+pub const ROUND_BYTES_MAX: usize = 4 << 20;
+/// A round is closed when it holds this many records: it bounds the seal (8 bytes a record).
+pub const ROUND_RECORDS_MAX: usize = 64 << 10;
+/// State changes of a round, in bytes: what exceeds it goes to the next round.
+pub const ROUND_CHANGES_MAX: usize = 1 << 20;
+/// Largest record: Apache's body limit can be raised by configuration, but never so far that a
+/// frame of 16 MiB could not carry it.
+pub const RECORD_MAX: usize = 16 << 20;
+/// Bytes that recovery reads for one round at most.
+pub const ROUND_READ_MAX: usize = ROUND_BYTES_MAX + RECORD_MAX + ROUND_RECORDS_MAX * 8 + (2 << 20);
+/// Memory in which the open round grows; rounds share such an area until all are dropped.
+pub const ARENA_BYTES: usize = 256 << 10;
+/// Recent rounds that stay in memory, in bytes: tail reads never touch the disk.
+pub const TAIL_BYTES: usize = 24 << 20;
+/// Bytes that recovery copies of an unproven tail at most before it cuts it.
+pub const SET_ASIDE_MAX: u64 = 64 << 20;
+/// The disk is asked for room this far ahead of the tail, so that a full disk is a refusal before
+/// the append and not a failed write after it.
+pub const ALLOCATE_AHEAD: u64 = 16 << 20;
+/// Files that a log may hold: the directory listing is read into memory.
+pub const FILES_MAX: usize = 1 << 20;

@@ -1,0 +1,152 @@
+//! Snapshots: the state at a position, folded from the log before it, so that the log before it
+//! may be deleted.
+//!
+//! In: bytes that the engine's state wrote. Out: the same bytes at a later start. Made by
+//! housekeeping before it deletes the oldest log file; the last two are kept.
+//!
+//! | at | bytes | field |
+//! |---|---|---|
+//! | 0 | 8 | `KEROSNAP` |
+//! | 8 | 2 | format version |
+//! | 10 | 2 | 0 |
+//! | 12 | 16 | the log's number |
+//! | 28 | 8 | position: the state holds all before it |
+//! | 36 | 8 + 4 | the seal before the position: position, CRC32 of its list |
+//! | 48 | n | the state |
+//! | | 4 | CRC32 of all before |
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::PhysicalOffset;
+use crate::disk::{Disk, read_whole, write_whole};
+use crate::identity::Identity;
+use crate::seal::Link;
+
+/// The folder in a data directory.
+pub const DIR: &str = "snapshot";
+const MAGIC: [u8; 8] = *b"KEROSNAP";
+const FORMAT_VERSION: u16 = 1;
+const HEADER: usize = 48;
+/// Largest snapshot that is read.
+const SIZE_MAX: usize = 1 << 30;
+/// How many are kept.
+const KEEP: usize = 2;
+
+/// The state at a position.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    pub position: PhysicalOffset,
+    pub before: Link,
+    pub state: Vec<u8>,
+}
+
+/// Writes a snapshot and removes all but the last two.
+pub fn write(
+    disk: &dyn Disk,
+    data_dir: &Path,
+    identity: &Identity,
+    snapshot: &Snapshot,
+) -> io::Result<()> {
+    let dir = data_dir.join(DIR);
+    disk.create_dir(&dir)?;
+    disk.sync_dir(data_dir)?;
+    let mut bytes = Vec::with_capacity(HEADER + snapshot.state.len() + 4);
+    bytes.extend_from_slice(&MAGIC);
+    bytes.extend_from_slice(&FORMAT_VERSION.to_be_bytes());
+    bytes.extend_from_slice(&[0, 0]);
+    bytes.extend_from_slice(&identity.number);
+    bytes.extend_from_slice(&snapshot.position.0.to_be_bytes());
+    bytes.extend_from_slice(&snapshot.before.position.to_be_bytes());
+    bytes.extend_from_slice(&snapshot.before.list_crc.to_be_bytes());
+    bytes.extend_from_slice(&snapshot.state);
+    bytes.extend_from_slice(&crc32fast::hash(&bytes).to_be_bytes());
+    write_whole(disk, &dir.join(format!("{:020}", snapshot.position.0)), &bytes)?;
+    let names = list(disk, &dir)?;
+    for old in names.iter().rev().skip(KEEP) {
+        disk.remove(&dir.join(old))?;
+    }
+    Ok(())
+}
+
+/// Reads the newest snapshot that is whole; `None` if there is none. Says which could not be
+/// read.
+pub fn read_newest(
+    disk: &dyn Disk,
+    data_dir: &Path,
+    identity: &Identity,
+) -> io::Result<(Option<Snapshot>, Vec<String>)> {
+    let dir: PathBuf = data_dir.join(DIR);
+    let names = match list(disk, &dir) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok((None, Vec::new())),
+        other => other?,
+    };
+    let mut unreadable = Vec::new();
+    for name in names.iter().rev() {
+        let path = dir.join(name);
+        match read_whole(disk, &path, SIZE_MAX).map(|bytes| decode(bytes, identity)) {
+            Ok(Ok(snapshot)) => return Ok((Some(snapshot), unreadable)),
+            Ok(Err(why)) => unreadable.push(format!("{}: {why}", path.display())),
+            Err(e) => unreadable.push(format!("{}: {e}", path.display())),
+        }
+    }
+    Ok((None, unreadable))
+}
+
+/// Names of snapshots, the oldest first.
+fn list(disk: &dyn Disk, dir: &Path) -> io::Result<Vec<String>> {
+    let is_name = |name: &String| name.len() == 20 && name.bytes().all(|b| b.is_ascii_digit());
+    let mut names: Vec<String> = disk.list(dir)?.into_iter().map(|e| e.name).collect();
+    names.retain(is_name);
+    names.sort();
+    Ok(names)
+}
+
+fn decode(mut bytes: Vec<u8>, identity: &Identity) -> Result<Snapshot, &'static str> {
+    let Some((content, crc)) = bytes.split_last_chunk::<4>() else { return Err("too short") };
+    if crc32fast::hash(content) != u32::from_be_bytes(*crc) || content.len() < HEADER {
+        return Err("damaged");
+    }
+    if content[..8] != MAGIC || content[12..28] != identity.number {
+        return Err("not a snapshot of this log");
+    }
+    if u16::from_be_bytes([content[8], content[9]]) > FORMAT_VERSION {
+        return Err("made by a newer release");
+    }
+    let word = |at: usize| content[at..].first_chunk::<8>().map_or(0, |b| u64::from_be_bytes(*b));
+    let position = PhysicalOffset(word(28));
+    let before = Link { position: word(36), list_crc: (word(44) >> 32) as u32 };
+    bytes.truncate(bytes.len() - 4);
+    bytes.drain(..HEADER);
+    Ok(Snapshot { position, before, state: bytes })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::real::RealDisk;
+
+    #[test]
+    fn the_newest_whole_one_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let identity = Identity { number: [3; 16], writer: 1 };
+        let snapshot = |at: u64| Snapshot {
+            position: PhysicalOffset(at),
+            before: Link { position: at.wrapping_sub(9), list_crc: 77 },
+            state: vec![at as u8; 10],
+        };
+        assert_eq!(read_newest(&RealDisk, dir.path(), &identity).unwrap(), (None, vec![]));
+        for at in [100, 200, 300] {
+            write(&RealDisk, dir.path(), &identity, &snapshot(at)).unwrap();
+        }
+        let newest = || read_newest(&RealDisk, dir.path(), &identity).unwrap();
+        assert_eq!(newest().0, Some(snapshot(300)));
+        let path = dir.path().join(DIR).join(format!("{:020}", 300));
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[50] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        let (found, unreadable) = newest();
+        assert_eq!((found, unreadable.len()), (Some(snapshot(200)), 1));
+        assert!(!dir.path().join(DIR).join(format!("{:020}", 100)).exists());
+    }
+}

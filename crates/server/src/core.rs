@@ -1,0 +1,337 @@
+//! Engine and name server behind one lock, and the inbox in front of it.
+//!
+//! In: batches of requests from the shards. Out: log rounds for [`crate::logger`], replies for the
+//! shards, work for [`crate::readers`]. A shard that finds the lock free runs the turn itself; the
+//! others leave their batch in the inbox, which the holder empties before it lets go. So at low
+//! load a request crosses no thread but the log's.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use kerolox_engine::{
+    Answer, Completion, ConnectionId, Engine, Incoming, Origin, Output, Push, Request,
+};
+use kerolox_log::PhysicalOffset;
+use kerolox_log::files::Files;
+use kerolox_namesrv::{self as names, Names};
+use kerolox_protocol::remoting::codes::response;
+use kerolox_protocol::remoting::reply::Reply;
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::Notify;
+
+use crate::decode::CoreRequest;
+use crate::logger::LogSignal;
+use crate::readers::{Job, Readers};
+
+/// The two state machines.
+pub struct Core {
+    pub engine: Engine,
+    pub names: Names,
+    output: Output,
+}
+
+/// What a shard gets from outside.
+pub enum ToShard {
+    Reply(Completion),
+    Push(Push),
+}
+
+/// The way to a shard.
+#[derive(Default)]
+pub struct ShardInbox {
+    pub messages: Mutex<Vec<ToShard>>,
+    pub notify: Notify,
+}
+
+/// What all threads share.
+pub struct Shared {
+    core: Mutex<Core>,
+    inbox: Mutex<Vec<CoreRequest>>,
+    pub shards: Vec<Arc<ShardInbox>>,
+    pub log: LogSignal,
+    pub readers: Readers,
+    files: Arc<Files>,
+    /// What is confirmed: replies up to here may leave.
+    confirmed: AtomicU64,
+    /// Bytes of requests that are not answered yet.
+    pub in_flight: AtomicUsize,
+    /// Bytes of frames that did not arrive completely yet.
+    pub unfinished: AtomicUsize,
+    /// Connections.
+    pub connections: AtomicUsize,
+    pub stopping: AtomicBool,
+    pub ready: AtomicBool,
+    pub counters: ShellCounters,
+}
+
+/// Since the process started.
+#[derive(Debug, Default)]
+pub struct ShellCounters {
+    pub requests: AtomicU64,
+    pub refused: AtomicU64,
+    pub bad_frames: AtomicU64,
+    pub panics: AtomicU64,
+    pub syncs: AtomicU64,
+    pub rounds: AtomicU64,
+    pub log_bytes: AtomicU64,
+    pub seal_bytes: AtomicU64,
+    pub damaged_reads: AtomicU64,
+}
+
+/// Milliseconds since 1970.
+pub fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Bits of a connection's number that hold its shard.
+const SHARD_BITS: u32 = 8;
+
+/// The number of a shard's `n`-th connection.
+pub fn connection_id(shard: usize, n: u64) -> ConnectionId {
+    ConnectionId(n << SHARD_BITS | shard as u64)
+}
+
+fn shard_of(connection: ConnectionId) -> usize {
+    (connection.0 & ((1 << SHARD_BITS) - 1)) as usize
+}
+
+impl Shared {
+    /// Puts everything together. `shards`: how many.
+    pub fn new(
+        engine: Engine,
+        names: Names,
+        shards: usize,
+        readers: Readers,
+        files: Arc<Files>,
+    ) -> Shared {
+        let confirmed = AtomicU64::new(engine.confirmed().0);
+        Shared {
+            core: Mutex::new(Core { engine, names, output: Output::default() }),
+            inbox: Mutex::new(Vec::new()),
+            shards: (0..shards).map(|_| Arc::default()).collect(),
+            log: LogSignal::default(),
+            readers,
+            files,
+            confirmed,
+            in_flight: AtomicUsize::new(0),
+            unfinished: AtomicUsize::new(0),
+            connections: AtomicUsize::new(0),
+            stopping: AtomicBool::new(false),
+            ready: AtomicBool::new(false),
+            counters: ShellCounters::default(),
+        }
+    }
+
+    /// The first position that is still in the log.
+    pub fn log_first(&self) -> i64 {
+        self.files.first().map_or(0, |first| first.0 as i64)
+    }
+
+    /// What is confirmed.
+    pub fn confirmed(&self) -> PhysicalOffset {
+        PhysicalOffset(self.confirmed.load(Ordering::Acquire))
+    }
+
+    /// Moves the watermark and wakes every shard: replies wait for it.
+    pub fn set_confirmed(&self, confirmed: PhysicalOffset) {
+        self.confirmed.store(confirmed.0, Ordering::Release);
+        for shard in &self.shards {
+            shard.notify.notify_one();
+        }
+    }
+
+    /// Hands in a batch. It is handled before this returns, or by the thread that holds the core.
+    pub fn submit(&self, batch: &mut Vec<CoreRequest>) {
+        self.inbox.lock().append(batch);
+        // Whoever holds the core looks into the inbox after it let go: see `finish`.
+        while let Some(core) = self.core.try_lock() {
+            if self.finish(core) {
+                return;
+            }
+        }
+    }
+
+    /// Runs `f` on the core, between turns.
+    pub fn with_core<T>(&self, f: impl FnOnce(&mut Core, &mut Output) -> T) -> T {
+        let _guard = AbortOnPanic;
+        let mut core = self.core.lock();
+        let mut output = std::mem::take(&mut core.output);
+        let result = f(&mut core, &mut output);
+        core.output = output;
+        if !self.finish(core) {
+            self.submit(&mut Vec::new());
+        }
+        result
+    }
+
+    /// Empties the inbox, hands out what came of it, and lets go. False if there is more.
+    fn finish(&self, mut core: MutexGuard<'_, Core>) -> bool {
+        let _guard = AbortOnPanic;
+        loop {
+            let batch = std::mem::take(&mut *self.inbox.lock());
+            if batch.is_empty() {
+                break;
+            }
+            let now = now_ms();
+            for request in batch {
+                core.handle(request, now);
+            }
+        }
+        self.hand_out(&mut core);
+        let work = core.engine.log.is_open() || core.engine.log.has_closed();
+        drop(core);
+        if work {
+            self.log.wake();
+        }
+        self.inbox.lock().is_empty()
+    }
+
+    /// Distributes replies, pushes and reads. Under the lock, so that their order is the turn's.
+    fn hand_out(&self, core: &mut Core) {
+        let output = &mut core.output;
+        let mut touched = 0u64;
+        let mut to_shard = |connection: ConnectionId, message| {
+            let shard = shard_of(connection);
+            if let Some(inbox) = self.shards.get(shard) {
+                inbox.messages.lock().push(message);
+                touched |= 1 << shard;
+            }
+        };
+        for completion in output.completions.drain(..) {
+            let origin = completion.origin;
+            let job = match completion.answer {
+                Answer::Now(_) => {
+                    to_shard(origin.connection, ToShard::Reply(completion));
+                    continue;
+                }
+                Answer::Later(work) => Job::Later { origin, work },
+                Answer::Cold(pull) => Job::Cold { origin, pull },
+            };
+            if !self.readers.push(job) {
+                let remark = "[OVERLOAD]system busy, too many reads wait for the disk";
+                let answer = Answer::Now(Reply::refuse(response::SYSTEM_BUSY, remark));
+                let refusal = Completion { origin, answer, confirm_at: None };
+                to_shard(origin.connection, ToShard::Reply(refusal));
+            }
+        }
+        for push in output.pushes.drain(..) {
+            to_shard(push.connection, ToShard::Push(push));
+        }
+        for load in output.loads.drain(..) {
+            // The engine bounds how many of these there are.
+            self.readers.push(Job::Load(load));
+        }
+        for (i, shard) in self.shards.iter().enumerate() {
+            if touched & (1 << i) != 0 {
+                shard.notify.notify_one();
+            }
+        }
+    }
+
+    /// Sends a reply from outside a turn.
+    pub fn reply(&self, completion: Completion) {
+        if let Some(inbox) = self.shards.get(shard_of(completion.origin.connection)) {
+            inbox.messages.lock().push(ToShard::Reply(completion));
+            inbox.notify.notify_one();
+        }
+    }
+
+    /// Hands in a request of the shell's own.
+    pub fn submit_own(&self, connection: ConnectionId, request: Request) {
+        let origin = own_origin(connection);
+        self.submit(&mut vec![CoreRequest::Broker(Incoming { origin, request })]);
+    }
+}
+
+/// A panic in the engine leaves a state that nobody can vouch for: the process ends.
+struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!("a panic in the engine: the process ends, start it again");
+            std::process::abort();
+        }
+    }
+}
+
+/// The origin of what no client sent.
+fn own_origin(connection: ConnectionId) -> Origin {
+    let nowhere = std::net::Ipv4Addr::UNSPECIFIED;
+    Origin {
+        connection,
+        opaque: 0,
+        form: Default::default(),
+        oneway: true,
+        language: 0,
+        version: 0,
+        peer: (nowhere, 0).into(),
+        local_ip: nowhere.into(),
+        cost: 0,
+    }
+}
+
+impl Core {
+    fn handle(&mut self, request: CoreRequest, now: i64) {
+        match request {
+            CoreRequest::Broker(incoming) => {
+                if matches!(incoming.request, Request::Closed) {
+                    self.broker_left(incoming.origin.connection);
+                }
+                self.engine.handle(incoming, now, &mut self.output);
+            }
+            CoreRequest::Names(origin, request) => self.handle_names(origin, request, now),
+        }
+        self.publish_topics();
+    }
+
+    /// The route table follows the engine's topics.
+    pub fn publish_topics(&mut self) {
+        for (name, config) in self.output.topics.drain(..) {
+            match config {
+                Some(config) => self.names.publish_topic(&config),
+                None => self.names.retract_topic(&name),
+            }
+        }
+    }
+
+    /// Does what time alone asks for.
+    pub fn tick(&mut self, now: i64, out: &mut Output) {
+        self.engine.tick(now, out);
+        for gone in self.names.expire(now as u64) {
+            tracing::warn!(
+                broker = gone.broker_name,
+                id = gone.broker_id,
+                address = gone.address,
+                "broker sent no heartbeat, its routes are gone"
+            );
+        }
+    }
+
+    fn broker_left(&mut self, connection: ConnectionId) {
+        for gone in self.names.connection_closed(connection.0) {
+            tracing::warn!(
+                broker = gone.broker_name,
+                id = gone.broker_id,
+                address = gone.address,
+                "broker disconnected, its routes are gone"
+            );
+        }
+    }
+
+    fn handle_names(&mut self, origin: Origin, request: names::Request, now: i64) {
+        let caller = names::Caller { connection: origin.connection.0, local_ip: origin.local_ip };
+        let (answer, change) = self.names.handle(request, &caller, now as u64);
+        let confirm_at = change.map(|change| {
+            let value = change.value.as_deref();
+            self.engine.put_kv(&change.namespace, &change.key, value, now)
+        });
+        let answer = match answer {
+            names::Answer::Now(reply) => Answer::Now(reply),
+            names::Answer::Later(work) => Answer::Later(work),
+        };
+        self.output.answer(origin, answer, confirm_at);
+    }
+}

@@ -1,0 +1,219 @@
+//! The housekeeping thread: the next log file and room for it in advance, snapshots and deletion
+//! behind, and an eye on the disk.
+//!
+//! In: where the log ends. Out: files, and whether sends are refused because the disk is full.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use kerolox_engine::turn::Closed;
+use kerolox_engine::{Config, State};
+use kerolox_log::PhysicalOffset;
+use kerolox_log::disk::read_full;
+use kerolox_log::files::Files;
+use kerolox_log::identity::Identity;
+use kerolox_log::limits::ALLOCATE_AHEAD;
+use kerolox_log::recover::{self, Origin};
+use kerolox_log::snapshot::{self, Snapshot};
+use kerolox_protocol::record::View;
+
+use crate::core::{Shared, now_ms};
+use crate::limits::HOUSEKEEPING_MS;
+use crate::options::Retention;
+
+/// See the module's documentation.
+pub struct Housekeeping {
+    pub shared: Arc<Shared>,
+    pub files: Arc<Files>,
+    pub identity: Identity,
+    pub data_dir: std::path::PathBuf,
+    pub retention: Retention,
+    pub config: Config,
+    /// The disk has room up to here.
+    pub allocated: PhysicalOffset,
+    pub full: bool,
+}
+
+/// How often retention looks.
+const RETENTION_EVERY: Duration = Duration::from_secs(10);
+/// How often the disk is asked how full it is.
+const SPACE_EVERY: Duration = Duration::from_secs(1);
+
+impl Housekeeping {
+    /// Runs until the server stops.
+    pub fn run(mut self) {
+        let mut last_space = None::<Instant>;
+        let mut last_retention = None::<Instant>;
+        while !self.shared.stopping.load(Ordering::Acquire) {
+            self.make_room();
+            let due = |last: Option<Instant>, every| last.is_none_or(|at| at.elapsed() >= every);
+            if due(last_space, SPACE_EVERY) {
+                last_space = Some(Instant::now());
+                self.watch_space();
+            }
+            if due(last_retention, RETENTION_EVERY) {
+                last_retention = Some(Instant::now());
+                if let Err(error) = self.delete_old() {
+                    tracing::error!(%error, "old log files cannot be deleted");
+                }
+            }
+            std::thread::park_timeout(Duration::from_millis(HOUSEKEEPING_MS));
+        }
+    }
+
+    /// Reserves room ahead of the log's end. A full disk refuses sends before they touch the log.
+    fn make_room(&mut self) {
+        let end = self.shared.with_core(|core, _| core.engine.log.end());
+        if self.allocated >= end.plus(ALLOCATE_AHEAD / 2) && !self.full {
+            return;
+        }
+        let reserved = self.reserve(end.plus(ALLOCATE_AHEAD));
+        match reserved {
+            Ok(()) => {
+                if std::mem::take(&mut self.full) {
+                    tracing::info!("the disk has room again: sends are taken");
+                    self.shared.with_core(|core, _| core.engine.log.set_disk_end(None));
+                }
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.full, true) {
+                    tracing::error!(%error, allocated = self.allocated.0, "the disk has no room for the log: sends are refused once what is reserved is used up");
+                }
+                let limit = Some(self.allocated.max(end));
+                self.shared.with_core(|core, _| core.engine.log.set_disk_end(limit));
+            }
+        }
+    }
+
+    fn reserve(&mut self, until: PhysicalOffset) -> io::Result<()> {
+        while self.allocated < until {
+            let (file, place) = self.files.at_or_make(self.allocated)?;
+            let left = self.files.file_size() - place;
+            let size = left.min(until.0 - self.allocated.0);
+            file.allocate(place, size)?;
+            self.allocated = self.allocated.plus(size);
+        }
+        Ok(())
+    }
+
+    /// Refuses sends while the disk is fuller than the warning level.
+    fn watch_space(&self) {
+        let space = match self.files.disk().space(&self.data_dir) {
+            Ok(space) => space,
+            Err(error) => {
+                tracing::warn!(%error, "cannot ask how full the disk is");
+                return;
+            }
+        };
+        let (used, warning) = (space.used_percent(), self.retention.disk_warning_percent);
+        let closed = (used >= warning).then(|| {
+            Closed::DiskFull(format!(
+                "{} is {used} % full, sends are refused from {warning} % on (diskSpaceWarningLevelRatio), {} MiB are free. Free some room; sends go on without a restart",
+                self.data_dir.display(),
+                space.free >> 20
+            ))
+        });
+        self.shared.with_core(|core, _| match (core.engine.closed(), &closed) {
+            (None, Some(_)) => {
+                tracing::error!(used, warning, "the disk is too full: sends are refused");
+                core.engine.set_closed(closed);
+            }
+            (Some(Closed::DiskFull(_)), None) => {
+                tracing::info!(used, "the disk has room again: sends are taken");
+                core.engine.set_closed(None);
+            }
+            (Some(Closed::DiskFull(_)), Some(_)) => core.engine.set_closed(closed),
+            _ => {}
+        });
+    }
+
+    /// Deletes the files that have served their time, the oldest first.
+    fn delete_old(&mut self) -> Result<(), Box<dyn std::error::Error>> {
+        loop {
+            let bases = self.files.bases();
+            let [oldest, next, ..] = bases[..] else { return Ok(()) };
+            // The file under the log's end and those behind it stay.
+            let confirmed = self.shared.confirmed();
+            if confirmed.0 <= next {
+                return Ok(());
+            }
+            let Some(why) = self.reason_to_delete(next, confirmed)? else { return Ok(()) };
+            self.fold(oldest, PhysicalOffset(next))?;
+            self.trim(PhysicalOffset(next));
+            self.files.delete(oldest)?;
+            tracing::info!(file = oldest, why, "an old log file is deleted");
+        }
+    }
+
+    /// Why the oldest file may go; `next` begins the file behind it.
+    fn reason_to_delete(
+        &self,
+        next: u64,
+        confirmed: PhysicalOffset,
+    ) -> io::Result<Option<&'static str>> {
+        let retention = &self.retention;
+        let now = now_ms();
+        let stored = self.files.first().map_or(0, |first| confirmed.0 - first.0);
+        if retention.bytes > 0 && stored > retention.bytes {
+            return Ok(Some("the log is larger than its limit"));
+        }
+        let used = self.files.disk().space(&self.data_dir)?.used_percent();
+        // The first message behind the file is at least as young as its last one.
+        let newest = self.first_store_time(PhysicalOffset(next))?;
+        let expired = newest.is_some_and(|newest| now - newest > retention.age_ms);
+        let hour = (now / 3_600_000 % 24) as u32;
+        if expired && retention.hours & (1 << hour) != 0 {
+            return Ok(Some("its messages are older than fileReservedTime"));
+        }
+        if expired && used >= retention.disk_used_percent {
+            return Ok(Some("its messages are old, and the disk is filling up"));
+        }
+        if used >= retention.disk_force_percent {
+            tracing::warn!(used, "the disk is nearly full: messages are deleted before their time");
+            return Ok(Some("the disk is nearly full"));
+        }
+        Ok(None)
+    }
+
+    fn first_store_time(&self, at: PhysicalOffset) -> io::Result<Option<i64>> {
+        let Some((file, place)) = self.files.at(at) else { return Ok(None) };
+        let mut head = [0; 4];
+        let read = read_full(&*file, &mut head, place)?;
+        let size = u32::from_be_bytes(head) as usize;
+        if read < head.len() || size > kerolox_log::limits::RECORD_MAX {
+            return Ok(None);
+        }
+        let mut bytes = vec![0; size];
+        read_full(&*file, &mut bytes, place)?;
+        Ok(View::parse(&bytes).ok().map(|record| record.store_timestamp))
+    }
+
+    /// Writes the state up to `until` into a snapshot: what the file before it holds may go.
+    fn fold(&self, oldest: u64, until: PhysicalOffset) -> Result<(), Box<dyn std::error::Error>> {
+        let disk = &**self.files.disk();
+        let (last, _) = snapshot::read_newest(disk, &self.data_dir, &self.identity)?;
+        let mut state = State::for_folding(&self.config);
+        let origin = last.filter(|s| s.position.0 >= oldest).map(|snapshot| {
+            state.restore(&snapshot.state);
+            Origin { position: snapshot.position, before: snapshot.before }
+        });
+        let folded = recover::fold(&self.files, &self.identity, origin, until, &mut state)?;
+        let snapshot =
+            Snapshot { position: folded.position, before: folded.before, state: state.dump() };
+        snapshot::write(disk, &self.data_dir, &self.identity, &snapshot)?;
+        Ok(())
+    }
+
+    /// Takes the messages below `first` out of the index, a few topics at a time.
+    fn trim(&self, first: PhysicalOffset) {
+        const TOPICS: usize = 64;
+        let mut from = 0;
+        while let Some(next) =
+            self.shared.with_core(|core, _| core.engine.state.trim_some(first, from, TOPICS))
+        {
+            from = next;
+        }
+    }
+}

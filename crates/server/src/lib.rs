@@ -1,0 +1,36 @@
+//! The shell around the state machine: listeners, shards, the log thread, disk readers,
+//! housekeeping. The only place where sockets, files, clock and engine meet.
+//!
+//! - [`listen`]: sockets are bound, connections handed to shards.
+//! - [`sniff`]: a connection's first bytes say what is spoken.
+//! - [`shard`]: one per core; reads frames, hands batches to the core, writes replies.
+//! - [`connection`]: one connection's bytes, in and out.
+//! - [`decode`]: a frame becomes a request, or a refusal.
+//! - [`core`]: engine and name server behind one lock; whoever has a batch runs the turn.
+//! - [`logger`]: the log thread: rounds, syncs, watermarks.
+//! - [`readers`]: cold reads and other long work.
+//! - [`housekeeping`]: files ahead, deletion behind, room on the disk.
+//! - [`http`]: health, metrics, version.
+//! - [`start`]: from a configuration to a running server, and back.
+//! - [`limits`]: every limit of the shell, with its reason.
+
+#![forbid(unsafe_code)]
+
+pub mod connection;
+pub mod core;
+pub mod decode;
+pub mod housekeeping;
+pub mod http;
+pub mod limits;
+pub mod listen;
+pub mod logger;
+pub mod metrics;
+pub mod options;
+pub mod readers;
+pub mod shard;
+pub mod sniff;
+pub mod start;
+
+pub use kerolox_log::limits::FILE_SIZE_DEFAULT;
+pub use options::{Advertise, Durability, Options, Ports, Retention};
+pub use start::{Server, StartError};

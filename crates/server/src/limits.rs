@@ -1,0 +1,47 @@
+//! Every limit of the shell, with its reason. Together they add up to the memory that the broker
+//! takes under load:
+//!
+//! | what | bytes |
+//! |---|---|
+//! | read areas: [`READ_AREA`] a shard, and what unanswered requests keep of them | 2 × 256 KiB + [`IN_FLIGHT_MAX`] |
+//! | unfinished frames | [`UNFINISHED_MAX`] |
+//! | recent rounds (`log::limits::TAIL_BYTES`) | 24 MiB |
+//! | replies that are not read | [`UNREAD_MAX`] for each connection; mostly slices of recent rounds |
+//! | the index, for now | about 32 a message |
+
+/// Bytes that a shard reads at once, from one connection or several.
+pub const READ_AREA: usize = 256 << 10;
+/// Bytes of requests of one connection that are not answered yet: then it is not read on.
+pub const CONNECTION_IN_FLIGHT_MAX: usize = 8 << 20;
+/// Requests of one connection that are not answered yet: then it is not read on.
+pub const CONNECTION_REQUESTS_MAX: usize = 16 << 10;
+/// Bytes of requests of all connections that are not answered yet: then none is read on.
+pub const IN_FLIGHT_MAX: usize = 32 << 20;
+/// How long that may last before sends are refused, in ms.
+pub const OVERLOAD_MS: i64 = 1_000;
+/// Bytes of frames that did not arrive completely yet, of all connections.
+pub const UNFINISHED_MAX: usize = 64 << 20;
+/// Bytes of replies that a client does not read: then its requests are not read on, either.
+pub const UNREAD_MAX: usize = 4 << 20;
+/// A client that does not read its replies for this long is closed, in s.
+pub const UNREAD_SECONDS: u64 = 60;
+/// A frame arrives completely within this time, in s.
+pub const UNFINISHED_SECONDS: u64 = 60;
+/// A connection without any traffic for this long is closed, in s (Apache's value).
+pub const IDLE_SECONDS: u64 = 120;
+/// Connections. Each takes about 2 KiB while idle.
+pub const CONNECTIONS_MAX: usize = 100_000;
+/// Descriptors that are kept free for files when connections are accepted.
+pub const DESCRIPTORS_RESERVED: u64 = 256;
+/// How often connections are looked at, in s.
+pub const SWEEP_SECONDS: u64 = 5;
+/// The engine's tick, in ms: the precision of delays and waiting pulls.
+pub const TICK_MS: u64 = 20;
+/// Threads that read from the disk.
+pub const READERS: usize = 2;
+/// Reads that wait for a thread.
+pub const READS_MAX: usize = 100_000;
+/// The log's sparse files get room on the disk this often, in ms.
+pub const HOUSEKEEPING_MS: u64 = 100;
+/// How long a stop waits for replies to leave, in ms.
+pub const DRAIN_MS: u64 = 1_000;

@@ -1,0 +1,255 @@
+//! What the broker counts, as Prometheus reads it, under RocketMQ's own names.
+//!
+//! In: the state machines, a few topics or groups at a time, so that a scrape never holds up a
+//! turn. Out: text for `/metrics`.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use kerolox_engine::Engine;
+use kerolox_protocol::names::{RETRY_PREFIX, is_system_group, is_system_topic};
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use crate::core::{Shared, now_ms};
+
+type Labels = Vec<(&'static str, String)>;
+type Gauges = Family<Labels, Gauge>;
+type Counters = Family<Labels, Counter>;
+
+/// Topics that are looked at between two turns.
+const TOPICS_AT_ONCE: usize = 128;
+
+/// One scrape.
+pub fn scrape(shared: &Shared) -> String {
+    let mut scrape = Scrape::default();
+    scrape.topics(shared);
+    scrape.groups(shared);
+    scrape.broker(shared);
+    scrape.text()
+}
+
+struct Scrape {
+    registry: Registry,
+    base: Labels,
+}
+
+impl Default for Scrape {
+    fn default() -> Self {
+        Scrape { registry: Registry::default(), base: Vec::new() }
+    }
+}
+
+impl Scrape {
+    fn gauges(&mut self, name: &str, help: &str) -> Gauges {
+        let family = Gauges::default();
+        self.registry.register(name, help, family.clone());
+        family
+    }
+
+    fn counters(&mut self, name: &str, help: &str) -> Counters {
+        let family = Counters::default();
+        self.registry.register(name, help, family.clone());
+        family
+    }
+
+    fn labels(&self, more: &[(&'static str, &str)]) -> Labels {
+        let more = more.iter().map(|(name, value)| (*name, (*value).to_owned()));
+        self.base.iter().cloned().chain(more).collect()
+    }
+
+    fn topics(&mut self, shared: &Shared) {
+        self.base = shared.with_core(|core, _| {
+            let config = &core.engine.config;
+            vec![
+                ("node_type", "broker".to_owned()),
+                ("cluster", config.cluster.to_string()),
+                ("node_id", config.broker_name.to_string()),
+            ]
+        });
+        let messages_in = self.counters("rocketmq_messages_in", "Messages stored");
+        let bytes_in = self.counters("rocketmq_throughput_in", "Bytes of messages stored");
+        let messages_out = self.counters("rocketmq_messages_out", "Messages delivered");
+        let bytes_out = self.counters("rocketmq_throughput_out", "Bytes of messages delivered");
+        let mut from = 0;
+        loop {
+            let rows = shared.with_core(|core, _| {
+                let topics = core.engine.state.topics.iter().skip(from).take(TOPICS_AT_ONCE);
+                topics.map(|(_, t)| (t.name().to_owned(), t.counters)).collect::<Vec<_>>()
+            });
+            from += rows.len();
+            for (topic, counted) in &rows {
+                if counted.messages_in == 0 && counted.messages_out == 0 {
+                    continue;
+                }
+                let system = if is_system_topic(topic) { "true" } else { "false" };
+                let labels = self.labels(&[("topic", topic), ("is_system", system)]);
+                messages_in.get_or_create(&labels).inc_by(counted.messages_in);
+                bytes_in.get_or_create(&labels).inc_by(counted.bytes_in);
+                messages_out.get_or_create(&labels).inc_by(counted.messages_out);
+                bytes_out.get_or_create(&labels).inc_by(counted.bytes_out);
+            }
+            if rows.len() < TOPICS_AT_ONCE {
+                break;
+            }
+        }
+    }
+
+    fn groups(&mut self, shared: &Shared) {
+        let lag = self.gauges("rocketmq_consumer_lag_messages", "Messages not consumed yet");
+        let latency = self.gauges("rocketmq_consumer_lag_latency", "Age of the oldest one, in ms");
+        let by_queue = self
+            .gauges("kerolox_consumer_lag_queue_messages", "Messages not consumed yet, by queue");
+        let consumers = self.gauges("rocketmq_consumer_connections", "Connected consumers");
+        let groups = shared.with_core(|core, _| core.engine.state.groups.view());
+        for group in groups.keys() {
+            let (rows, clients, model) = shared.with_core(|core, _| {
+                let members = core.engine.members.group(group);
+                let model = members.map_or(String::new(), |m| m.message_model.clone());
+                let clients = members.map_or(0, |m| m.clients.len());
+                (lags(&core.engine, group), clients, model)
+            });
+            let system = if is_system_group(group) { "true" } else { "false" };
+            if clients > 0 {
+                let labels = self.labels(&[
+                    ("consumer_group", group),
+                    ("consume_mode", &model),
+                    ("is_system", system),
+                ]);
+                consumers.get_or_create(&labels).set(clients as i64);
+            }
+            for row in rows {
+                let retry = if row.topic.starts_with(RETRY_PREFIX) { "true" } else { "false" };
+                let labels = [
+                    ("consumer_group", &**group),
+                    ("topic", &*row.topic),
+                    ("is_retry", retry),
+                    ("is_system", system),
+                ];
+                let all = self.labels(&labels);
+                lag.get_or_create(&all).inc_by(row.messages);
+                let oldest = latency.get_or_create(&all);
+                if row.age_ms > oldest.get() {
+                    oldest.set(row.age_ms);
+                }
+                drop(oldest);
+                let queue = row.queue.to_string();
+                let labels = self.labels(&[
+                    ("consumer_group", group),
+                    ("topic", &row.topic),
+                    ("queue_id", &queue),
+                ]);
+                by_queue.get_or_create(&labels).set(row.messages);
+            }
+        }
+    }
+
+    fn broker(&mut self, shared: &Shared) {
+        let facts = shared.with_core(|core, _| {
+            let engine = &core.engine;
+            let producers = engine.members.producer_groups().map(|(_, clients)| clients.len());
+            Facts {
+                permission: i64::from(engine.config.broker_permission),
+                topics: engine.state.topics.count() as i64,
+                groups: engine.state.groups.count() as i64,
+                producers: producers.sum::<usize>() as i64,
+                behind: (engine.log.end().0 - engine.confirmed().0) as i64,
+                parked: engine.counters.parked as i64,
+                tail: engine.tail.bytes() as i64,
+                refused: engine.counters.refused,
+                dead_lettered: engine.counters.dead_lettered,
+                end: engine.confirmed().0 as i64,
+            }
+        });
+        let mut gauge = |name: &str, help: &str, value: i64| {
+            let labels = self.labels(&[]);
+            self.gauges(name, help).get_or_create(&labels).set(value);
+        };
+        gauge("rocketmq_broker_permission", "4 read, 2 write", facts.permission);
+        gauge("rocketmq_topic_number", "Topics", facts.topics);
+        gauge("rocketmq_consumer_group_number", "Consumer groups", facts.groups);
+        gauge("rocketmq_producer_connections", "Connected producers", facts.producers);
+        gauge("rocketmq_storage_flush_behind_bytes", "Bytes not confirmed yet", facts.behind);
+        gauge("rocketmq_storage_size", "Bytes of the commit log", facts.end - shared.log_first());
+        gauge("kerolox_log_end", "Confirmed end of the commit log", facts.end);
+        gauge("kerolox_parked_pulls", "Pulls that wait for a message", facts.parked);
+        gauge("kerolox_tail_bytes", "Recent rounds in memory", facts.tail);
+        let connections = shared.connections.load(Ordering::Relaxed) as i64;
+        gauge("kerolox_connections", "Connections", connections);
+        let in_flight = shared.in_flight.load(Ordering::Relaxed) as i64;
+        gauge("kerolox_in_flight_bytes", "Bytes of unanswered requests", in_flight);
+        let counters = &shared.counters;
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let mut counter = |name: &str, help: &str, value: u64| {
+            let labels = self.labels(&[]);
+            self.counters(name, help).get_or_create(&labels).inc_by(value);
+        };
+        counter("rocketmq_send_to_dlq_messages", "Messages given up", facts.dead_lettered);
+        counter("kerolox_requests", "Requests", read(&counters.requests));
+        counter("kerolox_refused", "Refused requests", read(&counters.refused) + facts.refused);
+        counter(
+            "kerolox_bad_frames",
+            "Connections that sent no frames",
+            read(&counters.bad_frames),
+        );
+        counter("kerolox_panics", "Panics in connections", read(&counters.panics));
+        counter("kerolox_log_syncs", "Syncs of the log", read(&counters.syncs));
+        counter("kerolox_log_rounds", "Rounds of the log", read(&counters.rounds));
+        counter("kerolox_log_bytes", "Bytes written to the log", read(&counters.log_bytes));
+        counter("kerolox_log_seal_bytes", "Bytes of seals among them", read(&counters.seal_bytes));
+        counter(
+            "kerolox_damaged_reads",
+            "Messages that could not be read",
+            read(&counters.damaged_reads),
+        );
+    }
+
+    fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing to a string does not fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}
+
+struct Facts {
+    permission: i64,
+    topics: i64,
+    groups: i64,
+    producers: i64,
+    behind: i64,
+    parked: i64,
+    tail: i64,
+    refused: u64,
+    dead_lettered: u64,
+    end: i64,
+}
+
+struct Lag {
+    topic: String,
+    queue: i32,
+    messages: i64,
+    age_ms: i64,
+}
+
+fn lags(engine: &Engine, group: &str) -> Vec<Lag> {
+    let now = now_ms();
+    let mut rows = Vec::new();
+    let mut topics = engine.topics_of_group(group);
+    topics.sort();
+    topics.dedup();
+    for topic in topics {
+        let Some(known) = engine.state.topics.by_name(&topic) else { continue };
+        for (queue, state) in known.used_queues() {
+            let (min, max) = known.range(queue);
+            let consumed = engine.state.offsets.get(group, &topic, queue).unwrap_or(min).max(min);
+            let messages = (max - consumed).max(0);
+            let oldest = state.index.get(consumed).filter(|_| messages > 0);
+            let age_ms = oldest.map_or(0, |entry| (now - entry.store_timestamp).max(0));
+            rows.push(Lag { topic: topic.clone(), queue, messages, age_ms });
+        }
+    }
+    rows
+}

@@ -1,0 +1,91 @@
+//! Work that is too long for a turn: cold reads, large answers. A few threads and a queue.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use kerolox_engine::{Answer, ColdPull, Completion, ConnectionId, Load, Origin, Request};
+use kerolox_log::files::Files;
+use kerolox_protocol::remoting::reply::Reply;
+use parking_lot::{Condvar, Mutex};
+
+use crate::core::Shared;
+use crate::limits::READS_MAX;
+
+/// One piece of work.
+pub enum Job {
+    Later { origin: Origin, work: Box<dyn FnOnce() -> Reply + Send> },
+    Cold { origin: Origin, pull: Box<ColdPull> },
+    Load(Load),
+}
+
+/// The queue.
+#[derive(Default)]
+pub struct Readers {
+    state: Mutex<State>,
+    woken: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    jobs: VecDeque<Job>,
+    stopped: bool,
+}
+
+impl Readers {
+    /// Adds work; false if there is too much of it. A [`Job::Load`] is always taken.
+    pub fn push(&self, job: Job) -> bool {
+        let mut state = self.state.lock();
+        if state.jobs.len() >= READS_MAX && !matches!(job, Job::Load(_)) {
+            return false;
+        }
+        state.jobs.push_back(job);
+        self.woken.notify_one();
+        true
+    }
+
+    /// Lets the threads end.
+    pub fn stop(&self) {
+        self.state.lock().stopped = true;
+        self.woken.notify_all();
+    }
+
+    fn next(&self) -> Option<Job> {
+        let mut state = self.state.lock();
+        loop {
+            if let Some(job) = state.jobs.pop_front() {
+                return Some(job);
+            }
+            if state.stopped {
+                return None;
+            }
+            self.woken.wait(&mut state);
+        }
+    }
+}
+
+/// The body of a reader thread.
+pub fn run(shared: &Arc<Shared>, files: &Files) {
+    while let Some(job) = shared.readers.next() {
+        match job {
+            Job::Later { origin, work } => send(shared, origin, work()),
+            Job::Cold { origin, pull } => {
+                let (reply, errors) = pull.read(files);
+                for error in errors {
+                    let counter = &shared.counters.damaged_reads;
+                    counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    tracing::error!(%error, "a stored message cannot be read");
+                }
+                send(shared, origin, reply);
+            }
+            Job::Load(load) => {
+                let records = load.read(files);
+                let request = Request::Loaded { token: load.token, records };
+                shared.submit_own(ConnectionId(0), request);
+            }
+        }
+    }
+}
+
+fn send(shared: &Shared, origin: Origin, reply: Reply) {
+    shared.reply(Completion { origin, answer: Answer::Now(reply), confirm_at: None });
+}

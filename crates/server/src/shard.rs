@@ -1,0 +1,444 @@
+//! A shard: one thread, one tokio runtime, its connections. Reads many frames a call, hands the
+//! batch of all its connections to the core, writes replies with one call a connection.
+//!
+//! In: connections from [`crate::listen`]. Out: requests for [`crate::core`], and what comes back.
+
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use kerolox_engine::{Answer, Completion, ConnectionId, Origin, Push, Request};
+use kerolox_protocol::remoting::frame::{self, FLAG_ONEWAY, Head};
+use kerolox_protocol::remoting::reply::Reply;
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::spawn_local;
+
+use crate::connection::Connection;
+use crate::core::{Shared, ToShard, connection_id};
+use crate::decode::{CoreRequest, Decoded, decode};
+use crate::limits::{
+    IDLE_SECONDS, IN_FLIGHT_MAX, READ_AREA, SWEEP_SECONDS, UNFINISHED_MAX, UNFINISHED_SECONDS,
+    UNREAD_SECONDS,
+};
+use crate::sniff::{Spoken, sniff};
+
+/// A connection on its way to a shard.
+pub struct Accepted {
+    pub stream: std::net::TcpStream,
+    pub peer: SocketAddr,
+    pub local: SocketAddr,
+}
+
+/// See the module's documentation.
+struct Shard {
+    number: usize,
+    shared: Arc<Shared>,
+    connections: RefCell<HashMap<u64, Rc<Connection>>>,
+    batch: RefCell<Vec<CoreRequest>>,
+    turn: Notify,
+    area: RefCell<BytesMut>,
+    /// Replies that wait for the watermark, in the order of the log.
+    waiting: RefCell<VecDeque<Completion>>,
+    encoded: RefCell<BytesMut>,
+    logged: RefCell<LogLimit>,
+}
+
+/// Lines about bad clients: a few a second, the rest is counted.
+#[derive(Default)]
+struct LogLimit {
+    second: u64,
+    lines: u32,
+    left_out: u64,
+}
+
+impl LogLimit {
+    const LINES: u32 = 5;
+
+    /// Whether a line may be written; with it, how many were left out before.
+    fn allow(&mut self) -> Option<u64> {
+        let second = (crate::core::now_ms() / 1000) as u64;
+        if second != self.second {
+            self.second = second;
+            self.lines = 0;
+        }
+        self.lines += 1;
+        if self.lines > Self::LINES {
+            self.left_out += 1;
+            return None;
+        }
+        Some(std::mem::take(&mut self.left_out))
+    }
+}
+
+/// The body of a shard's thread.
+pub async fn run(
+    number: usize,
+    shared: Arc<Shared>,
+    mut accepted: mpsc::UnboundedReceiver<Accepted>,
+) {
+    let shard = Rc::new(Shard {
+        number,
+        shared,
+        connections: RefCell::default(),
+        batch: RefCell::default(),
+        turn: Notify::new(),
+        area: RefCell::new(BytesMut::with_capacity(READ_AREA)),
+        waiting: RefCell::default(),
+        encoded: RefCell::default(),
+        logged: RefCell::default(),
+    });
+    let turns = spawn_local(shard.clone().run_turns());
+    let replies = spawn_local(shard.clone().run_replies());
+    let sweeps = spawn_local(shard.clone().run_sweeps());
+    let mut n = 0;
+    while let Some(connection) = accepted.recv().await {
+        n += 1;
+        spawn_local(shard.clone().serve(connection_id(number, n), connection));
+    }
+    // The server stops: what is confirmed leaves, then the shard ends.
+    let deadline = Instant::now() + Duration::from_millis(crate::limits::DRAIN_MS);
+    while Instant::now() < deadline && !shard.is_drained() {
+        shard.deliver();
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    for task in [turns, replies, sweeps] {
+        task.abort();
+    }
+}
+
+impl Shard {
+    fn is_drained(&self) -> bool {
+        let connections = self.connections.borrow();
+        self.waiting.borrow().is_empty() && connections.values().all(|c| c.out.borrow().bytes == 0)
+    }
+
+    /// Serves one connection to its end.
+    async fn serve(self: Rc<Self>, id: ConnectionId, accepted: Accepted) {
+        self.shared.connections.fetch_add(1, Ordering::Relaxed);
+        let peer = accepted.peer;
+        let served = tokio::task::spawn_local(self.clone().serve_inner(id, accepted)).await;
+        if served.is_err_and(|e| e.is_panic()) {
+            self.shared.counters.panics.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(%peer, "a panic in a connection's code: the connection is closed");
+        }
+        self.shared.connections.fetch_sub(1, Ordering::Relaxed);
+        if let Some(connection) = self.connections.borrow_mut().remove(&id.0) {
+            connection.partial.borrow_mut().clear(&self.shared.unfinished);
+            let left = connection.in_flight_bytes();
+            self.shared.in_flight.fetch_sub(left, Ordering::Relaxed);
+            self.shared.submit_own(id, Request::Closed);
+        }
+    }
+
+    async fn serve_inner(self: Rc<Self>, id: ConnectionId, accepted: Accepted) {
+        let Accepted { stream, peer, local } = accepted;
+        let Ok(stream) = TcpStream::from_std(stream) else { return };
+        let spoken = match first_bytes(&stream).await {
+            Some(spoken) => spoken,
+            None => return,
+        };
+        match spoken {
+            Spoken::Remoting => {}
+            Spoken::Http => return crate::http::serve(stream, self.shared.clone()).await,
+            Spoken::Http2 => {
+                return self.refused(peer, "gRPC is not served yet; use a remoting client");
+            }
+            Spoken::Tls => return self.refused(peer, "TLS is not served yet; connect without it"),
+            Spoken::Unknown => {
+                self.shared.counters.bad_frames.fetch_add(1, Ordering::Relaxed);
+                return self.refused(peer, "the first bytes are no protocol that is known here");
+            }
+        }
+        let origin = Origin {
+            connection: id,
+            opaque: 0,
+            form: Default::default(),
+            oneway: false,
+            language: 0,
+            version: 0,
+            peer: canonical(peer),
+            local_ip: canonical(local).ip(),
+            cost: 0,
+        };
+        let connection = Rc::new(Connection::new(stream, origin));
+        self.connections.borrow_mut().insert(id.0, connection.clone());
+        self.serve_remoting(&connection).await;
+    }
+
+    fn refused(&self, peer: SocketAddr, why: &str) {
+        if let Some(left_out) = self.logged.borrow_mut().allow() {
+            tracing::warn!(%peer, left_out, "connection closed: {why}");
+        }
+    }
+
+    async fn serve_remoting(&self, connection: &Connection) {
+        loop {
+            if connection.closing.get() {
+                return;
+            }
+            let budget = self.shared.in_flight.load(Ordering::Relaxed) >= IN_FLIGHT_MAX;
+            let reading = !connection.is_full() && !budget;
+            let interest = match (reading, connection.blocked.get()) {
+                (true, true) => Interest::READABLE | Interest::WRITABLE,
+                (true, false) => Interest::READABLE,
+                (false, true) => Interest::WRITABLE,
+                (false, false) => {
+                    // Nothing to do until replies leave. The budget of all is looked at again soon.
+                    let again = tokio::time::sleep(Duration::from_millis(5));
+                    tokio::select! {
+                        () = connection.changed.notified() => {}
+                        () = again, if budget => {}
+                    }
+                    continue;
+                }
+            };
+            let ready = tokio::select! {
+                ready = connection.stream.ready(interest) => ready,
+                () = connection.changed.notified() => continue,
+            };
+            let Ok(ready) = ready else { return };
+            if ready.is_writable() && connection.blocked.get() && connection.flush().is_err() {
+                return;
+            }
+            if ready.is_readable() && reading && !self.read(connection) {
+                return;
+            }
+        }
+    }
+
+    /// Reads what there is and puts the requests into the batch. False: the connection is over.
+    fn read(&self, connection: &Connection) -> bool {
+        let mut area = self.area.borrow_mut();
+        area.reserve(READ_AREA / 4);
+        match connection.stream.try_read_buf(&mut *area) {
+            Ok(0) => return false,
+            Ok(_) => {}
+            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => return true,
+            Err(_) => return false,
+        }
+        let chunk = area.split().freeze();
+        drop(area);
+        connection.last_read.set(Instant::now());
+        let budget = (&self.shared.unfinished, UNFINISHED_MAX);
+        let mut partial = connection.partial.borrow_mut();
+        let taken = partial.take(chunk, budget, |frame| self.take_frame(connection, &frame));
+        let since = connection.partial_since.get();
+        connection.partial_since.set(match partial.is_empty() {
+            true => None,
+            false => since.or_else(|| Some(Instant::now())),
+        });
+        if let Err(e) = taken {
+            self.shared.counters.bad_frames.fetch_add(1, Ordering::Relaxed);
+            self.refused(connection.origin.peer, &e.to_string());
+            return false;
+        }
+        true
+    }
+
+    fn take_frame(
+        &self,
+        connection: &Connection,
+        frame: &bytes::Bytes,
+    ) -> Result<(), frame::FrameError> {
+        self.shared.counters.requests.fetch_add(1, Ordering::Relaxed);
+        let origin = Origin { cost: frame.len() as u32, ..connection.origin };
+        match decode(frame, &origin)? {
+            Decoded::Request(request) => {
+                if !request.origin().oneway {
+                    connection.request_began(frame.len());
+                    self.shared.in_flight.fetch_add(frame.len(), Ordering::Relaxed);
+                }
+                let mut batch = self.batch.borrow_mut();
+                if batch.is_empty() {
+                    self.turn.notify_one();
+                }
+                batch.push(request);
+            }
+            Decoded::Refused(origin, code, reply) => {
+                self.log_refusal(&origin, &reply, code);
+                if !origin.oneway {
+                    self.encode(connection, &origin, &reply);
+                    if connection.flush().is_err() {
+                        connection.closing.set(true);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn log_refusal(&self, origin: &Origin, reply: &Reply, request: i32) {
+        self.shared.counters.refused.fetch_add(1, Ordering::Relaxed);
+        if let Some(left_out) = self.logged.borrow_mut().allow() {
+            let remark = reply.remark.as_deref().unwrap_or("");
+            let (peer, code) = (origin.peer, reply.code);
+            tracing::warn!(%peer, request, code, left_out, remark, "request refused");
+        }
+    }
+
+    /// Hands over what all connections of this round have read.
+    async fn run_turns(self: Rc<Self>) {
+        loop {
+            self.turn.notified().await;
+            let mut batch = std::mem::take(&mut *self.batch.borrow_mut());
+            self.shared.submit(&mut batch);
+            // The memory serves the next batch.
+            let mut next = self.batch.borrow_mut();
+            if next.is_empty() {
+                *next = batch;
+            } else {
+                self.turn.notify_one();
+            }
+        }
+    }
+
+    async fn run_replies(self: Rc<Self>) {
+        let inbox = self.shared.shards[self.number].clone();
+        loop {
+            inbox.notify.notified().await;
+            self.deliver();
+        }
+    }
+
+    /// Encodes and writes every reply that may leave.
+    fn deliver(&self) {
+        let inbox = &self.shared.shards[self.number];
+        let messages = std::mem::take(&mut *inbox.messages.lock());
+        let confirmed = self.shared.confirmed();
+        let mut touched = Vec::new();
+        for message in messages {
+            match message {
+                ToShard::Reply(completion) => match completion.confirm_at {
+                    Some(at) if at > confirmed => self.waiting.borrow_mut().push_back(completion),
+                    _ => self.reply(&completion, &mut touched),
+                },
+                ToShard::Push(push) => self.push(push, &mut touched),
+            }
+        }
+        let mut waiting = self.waiting.borrow_mut();
+        while let Some(first) = waiting.front() {
+            if first.confirm_at.is_some_and(|at| at > confirmed) {
+                break;
+            }
+            if let Some(completion) = waiting.pop_front() {
+                self.reply(&completion, &mut touched);
+            }
+        }
+        drop(waiting);
+        for connection in touched {
+            if connection.flush().is_err() {
+                connection.closing.set(true);
+                connection.changed.notify_one();
+            }
+        }
+    }
+
+    fn reply(&self, completion: &Completion, touched: &mut Vec<Rc<Connection>>) {
+        let origin = &completion.origin;
+        let Answer::Now(reply) = &completion.answer else { return };
+        let Some(connection) = self.connections.borrow().get(&origin.connection.0).cloned() else {
+            return;
+        };
+        let cost = origin.cost as usize;
+        self.shared.in_flight.fetch_sub(cost, Ordering::Relaxed);
+        self.encode(&connection, origin, reply);
+        connection.request_ended(cost);
+        if touched.last().is_none_or(|last| !Rc::ptr_eq(last, &connection)) {
+            touched.push(connection);
+        }
+    }
+
+    fn encode(&self, connection: &Connection, origin: &Origin, reply: &Reply) {
+        let mut encoded = self.encoded.borrow_mut();
+        let written = catch_unwind(AssertUnwindSafe(|| {
+            reply.encode(origin.form, origin.opaque, &mut encoded);
+        }));
+        let head = encoded.split().freeze();
+        if written.is_err() {
+            self.shared.counters.panics.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(peer = %origin.peer, "a panic while a reply was encoded: the connection is closed");
+            connection.closing.set(true);
+            return;
+        }
+        let mut out = connection.out.borrow_mut();
+        out.push(head);
+        for slice in reply.body.slices() {
+            out.push(slice.clone());
+        }
+    }
+
+    /// Sends a request of the broker's own to a client.
+    fn push(&self, push: Push, touched: &mut Vec<Rc<Connection>>) {
+        let connection = self.connections.borrow().get(&push.connection.0).cloned();
+        let Some(connection) = connection else { return };
+        let flag = if push.opaque.is_some() { 0 } else { FLAG_ONEWAY };
+        let opaque = push.opaque.unwrap_or(0);
+        let head = Head { code: push.code, opaque, flag, ..Head::default() };
+        let mut encoded = self.encoded.borrow_mut();
+        frame::encode(&mut encoded, &head, &*push.fields, push.body.len());
+        let mut out = connection.out.borrow_mut();
+        out.push(encoded.split().freeze());
+        out.push(push.body);
+        drop(out);
+        touched.push(connection);
+    }
+
+    /// Closes connections that are idle, do not read, or never finish a frame.
+    async fn run_sweeps(self: Rc<Self>) {
+        loop {
+            tokio::time::sleep(Duration::from_secs(SWEEP_SECONDS)).await;
+            let now = Instant::now();
+            let age = |since: Instant| now.duration_since(since).as_secs();
+            for connection in self.connections.borrow().values() {
+                let unread = connection.out.borrow().bytes > 0
+                    && age(connection.last_write.get()) >= UNREAD_SECONDS;
+                let unfinished = connection
+                    .partial_since
+                    .get()
+                    .is_some_and(|since| age(since) >= UNFINISHED_SECONDS);
+                let last = connection.last_read.get().max(connection.last_write.get());
+                let idle = age(last) >= IDLE_SECONDS && connection.in_flight_bytes() == 0;
+                let why = match (unread, unfinished, idle) {
+                    (true, ..) => "it does not read its replies",
+                    (_, true, _) => "it never finished a frame",
+                    (.., true) => "it was idle",
+                    _ => continue,
+                };
+                tracing::debug!(peer = %connection.origin.peer, "connection closed: {why}");
+                connection.closing.set(true);
+                connection.changed.notify_one();
+            }
+        }
+    }
+}
+
+/// Waits for the first bytes of a connection and tells what they are.
+async fn first_bytes(stream: &TcpStream) -> Option<Spoken> {
+    let mut first = [0; 8];
+    let wait = async {
+        loop {
+            match stream.peek(&mut first).await {
+                Ok(n) if n > 0 => match sniff(&first[..n]) {
+                    Some(spoken) => return Some(spoken),
+                    // Fewer than four bytes: they cannot be waited for without taking them.
+                    None => tokio::time::sleep(Duration::from_millis(20)).await,
+                },
+                _ => return None,
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(IDLE_SECONDS), wait).await.ok().flatten()
+}
+
+/// An IPv4 client of an IPv6 socket counts as IPv4.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}

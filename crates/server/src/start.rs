@@ -1,0 +1,437 @@
+//! From options to a running server, and back.
+//!
+//! Order of a start: lock the directory, bind every port, recover the log (HTTP tells how far it
+//! is), then threads, then connections.
+
+use std::fs::{File, TryLockError};
+use std::io;
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use kerolox_engine::state::ProgressFn;
+use kerolox_engine::{Engine, State};
+use kerolox_log::append::Appender;
+use kerolox_log::disk::{Disk, real::RealDisk};
+use kerolox_log::files::Files;
+use kerolox_log::flush::Writer;
+use kerolox_log::identity::{self, Identity, IdentityError};
+use kerolox_log::recover::{self, Origin, RecoverError, Report};
+use kerolox_log::snapshot;
+use kerolox_namesrv::{Advertised, KvChange, LocalBroker, Names};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::core::Shared;
+use crate::housekeeping::Housekeeping;
+use crate::http::{Progress, Subject};
+use crate::limits::{DESCRIPTORS_RESERVED, READERS};
+use crate::listen::{accept, bind, bind_with_vip};
+use crate::logger::Logger;
+use crate::options::{Options, Ports};
+use crate::readers::{self, Readers};
+use crate::shard;
+
+/// Why a server does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("{0}")]
+    Identity(#[from] IdentityError),
+    #[error(
+        "the data directory {dir} is in use by another process; stop it, or give another --data-dir"
+    )]
+    Locked { dir: String },
+    #[error("{name} port {port}: {source}{}", if source.kind() == io::ErrorKind::AddrInUse { "; is another broker running? Stop it, or give another port" } else { "" })]
+    Port { name: &'static str, port: u16, source: io::Error },
+    #[error("{0}")]
+    Recover(#[from] RecoverError),
+    #[error("{what}: {source}")]
+    Io { what: String, source: io::Error },
+}
+
+impl StartError {
+    /// The operating system's error behind this one, if there is one.
+    pub fn io(&self) -> Option<&io::Error> {
+        match self {
+            StartError::Identity(IdentityError::Io { source, .. })
+            | StartError::Recover(RecoverError::Io { source, .. })
+            | StartError::Recover(RecoverError::SetAside { source, .. })
+            | StartError::Io { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+fn io_error(what: impl Into<String>) -> impl FnOnce(io::Error) -> StartError {
+    let what = what.into();
+    move |source| StartError::Io { what, source }
+}
+
+/// A running server.
+pub struct Server {
+    shared: Arc<Shared>,
+    stop_accepting: Option<oneshot::Sender<()>>,
+    acceptor: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
+    logger: Option<JoinHandle<()>>,
+    shards: Vec<JoinHandle<()>>,
+    /// Where it listens. The VIP port is 0 if it could not be bound.
+    pub ports: Ports,
+    pub vip_port: u16,
+    /// What recovery found, and how long it took.
+    pub report: Report,
+    pub recovery_time: Duration,
+    /// Messages in the index.
+    pub indexed: u64,
+    _lock: File,
+}
+
+/// The sockets of a server.
+struct Listeners {
+    namesrv: TcpListener,
+    broker: TcpListener,
+    vip: Option<TcpListener>,
+    grpc: TcpListener,
+    proxy: TcpListener,
+    http: TcpListener,
+}
+
+fn port(listener: &TcpListener) -> u16 {
+    listener.local_addr().map_or(0, |address| address.port())
+}
+
+impl Listeners {
+    fn bind(options: &Options) -> Result<Listeners, StartError> {
+        let ports = &options.ports;
+        let one = |name, port| {
+            bind(options.listen, port).map_err(|source| StartError::Port { name, port, source })
+        };
+        let pair = bind_with_vip(options.listen, ports.broker).map_err(|source| StartError::Port {
+            name: "broker",
+            port: ports.broker,
+            source,
+        });
+        // The fixed ones first: a free one that was given out must not take a later one's place.
+        let (broker, vip) = pair?;
+        Ok(Listeners {
+            namesrv: one("namesrv", ports.namesrv)?,
+            broker,
+            vip,
+            grpc: one("grpc", ports.grpc)?,
+            proxy: one("proxy", ports.proxy)?,
+            http: one("http", ports.http)?,
+        })
+    }
+
+    fn ports(&self) -> (Ports, u16) {
+        let ports = Ports {
+            namesrv: port(&self.namesrv),
+            broker: port(&self.broker),
+            grpc: port(&self.grpc),
+            proxy: port(&self.proxy),
+            http: port(&self.http),
+        };
+        (ports, self.vip.as_ref().map_or(0, port))
+    }
+
+    fn into_rest(self) -> (TcpListener, Vec<TcpListener>) {
+        let mut rest = vec![self.namesrv, self.broker, self.grpc, self.proxy];
+        rest.extend(self.vip);
+        (self.http, rest)
+    }
+}
+
+/// What recovery hands to the threads.
+struct Recovered {
+    engine: Engine,
+    files: Arc<Files>,
+    identity: Identity,
+    report: Report,
+}
+
+impl Server {
+    /// Starts a server and returns when it is ready.
+    pub fn start(mut options: Options) -> Result<Server, StartError> {
+        raise_descriptor_limit();
+        let lock = lock_directory(&options.data_dir)?;
+        let listeners = Listeners::bind(&options)?;
+        let (ports, vip_port) = listeners.ports();
+        options.engine.store_port = ports.broker;
+        let (http, rest) = listeners.into_rest();
+        let progress = Arc::new(Progress::default());
+        let (ready, is_ready) = oneshot::channel();
+        let (stop_accepting, stopped) = oneshot::channel();
+        let acceptor = {
+            let progress = progress.clone();
+            thread("kerolox-accept", move || {
+                local_runtime(accept_all(http, rest, progress, is_ready, stopped));
+            })?
+        };
+        let begin = Instant::now();
+        let recovered = recover(&options, &progress)?;
+        let recovery_time = begin.elapsed();
+        let report = recovered.report.clone();
+        let mut server = Server::run(options, recovered, ports, lock)?;
+        let indexed = report.records;
+        server.acceptor = Some(acceptor);
+        server.stop_accepting = Some(stop_accepting);
+        (server.vip_port, server.report, server.recovery_time, server.indexed) =
+            (vip_port, report, recovery_time, indexed);
+        let mut channels = Vec::new();
+        for number in 0..server.shared.shards.len() {
+            let (send, receive) = mpsc::unbounded_channel();
+            let shared = server.shared.clone();
+            server.shards.push(thread(&format!("kerolox-shard-{number}"), move || {
+                local_runtime(shard::run(number, shared, receive));
+            })?);
+            channels.push((Arc::new(AtomicUsize::new(0)), send));
+        }
+        server.shared.ready.store(true, Ordering::Release);
+        let _ = ready.send((server.shared.clone(), channels));
+        Ok(server)
+    }
+
+    /// Starts the threads around the core.
+    fn run(
+        options: Options,
+        recovered: Recovered,
+        ports: Ports,
+        lock: File,
+    ) -> Result<Server, StartError> {
+        let Recovered { engine, files, identity, .. } = recovered;
+        let end = engine.log.end();
+        let names = names(&options, &engine, ports.broker);
+        let config = engine.config.clone();
+        let shards = options.shards.clamp(1, 64);
+        let shared =
+            Arc::new(Shared::new(engine, names, shards, Readers::default(), files.clone()));
+        let writer = Writer::new(files.clone(), end);
+        let logger = Logger::new(shared.clone(), writer, options.durability);
+        let logger = thread("kerolox-log", move || logger.run())?;
+        let mut threads = Vec::new();
+        for number in 0..READERS {
+            let (shared, files) = (shared.clone(), files.clone());
+            threads.push(thread(&format!("kerolox-read-{number}"), move || {
+                readers::run(&shared, &files);
+            })?);
+        }
+        let housekeeping = Housekeeping {
+            shared: shared.clone(),
+            files,
+            identity,
+            data_dir: options.data_dir,
+            retention: options.retention,
+            config,
+            allocated: end,
+            full: false,
+        };
+        threads.push(thread("kerolox-house", move || housekeeping.run())?);
+        // The first round says what recovery believed.
+        shared.log.wake();
+        Ok(Server {
+            shared,
+            stop_accepting: None,
+            acceptor: None,
+            threads,
+            logger: Some(logger),
+            shards: Vec::new(),
+            ports,
+            vip_port: 0,
+            report: Report::default(),
+            recovery_time: Duration::ZERO,
+            indexed: 0,
+            _lock: lock,
+        })
+    }
+
+    /// Stops: no new connections, waiting pulls answered, everything written and synced, replies
+    /// sent. True if the log is whole.
+    pub fn stop(mut self) -> bool {
+        if let Some(stop) = self.stop_accepting.take() {
+            let _ = stop.send(());
+        }
+        self.shared.stopping.store(true, Ordering::Release);
+        self.shared.log.wake();
+        let join = |thread: Option<JoinHandle<()>>| thread.is_none_or(|t| t.join().is_ok());
+        let mut whole = join(self.logger.take());
+        // With the acceptor the channels to the shards end, and with them the shards.
+        whole &= join(self.acceptor.take());
+        for shard in self.shards.drain(..) {
+            whole &= join(Some(shard));
+        }
+        self.shared.readers.stop();
+        for thread in self.threads.drain(..) {
+            thread.thread().unpark();
+            whole &= join(Some(thread));
+        }
+        whole && self.shared.with_core(|core, _| core.engine.closed().is_none())
+    }
+}
+
+fn thread(name: &str, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StartError> {
+    let builder = std::thread::Builder::new().name(name.to_owned());
+    builder.spawn(body).map_err(io_error(format!("starting the thread {name}")))
+}
+
+/// Runs a future on a runtime of this thread's own.
+fn local_runtime(future: impl Future<Output = ()>) {
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => tokio::task::LocalSet::new().block_on(&runtime, future),
+        Err(error) => tracing::error!(%error, "a runtime cannot be made"),
+    }
+}
+
+type Ready = (Arc<Shared>, Vec<(Arc<AtomicUsize>, mpsc::UnboundedSender<shard::Accepted>)>);
+
+/// Until the server is ready only HTTP is served: it tells how far the recovery is.
+async fn accept_all(
+    http: TcpListener,
+    rest: Vec<TcpListener>,
+    progress: Arc<Progress>,
+    ready: oneshot::Receiver<Ready>,
+    stopped: oneshot::Receiver<()>,
+) {
+    let early = http.try_clone().and_then(tokio::net::TcpListener::from_std);
+    let ready = match early {
+        Ok(early) => {
+            let starting = async {
+                loop {
+                    let Ok((stream, _)) = early.accept().await else { continue };
+                    let subject = Subject::Starting(progress.clone());
+                    tokio::task::spawn_local(crate::http::serve_subject(stream, subject));
+                }
+            };
+            tokio::select! {
+                ready = ready => ready,
+                () = starting => return,
+            }
+        }
+        Err(_) => ready.await,
+    };
+    // The start failed: the process is about to end.
+    let Ok((shared, shards)) = ready else { return };
+    for listener in rest.into_iter().chain([http]) {
+        tokio::task::spawn_local(accept(listener, shared.clone(), shards.clone()));
+    }
+    drop(shards);
+    let _ = stopped.await;
+}
+
+/// Takes the lock on the data directory, which is made if it is not there.
+fn lock_directory(dir: &Path) -> Result<File, StartError> {
+    let shown = dir.display().to_string();
+    std::fs::create_dir_all(dir)
+        .map_err(io_error(format!("the data directory {shown} cannot be made")))?;
+    let lock = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(dir.join("lock"))
+        .map_err(io_error(format!("the data directory {shown} cannot be written")))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(StartError::Locked { dir: shown }),
+        Err(TryLockError::Error(source)) => {
+            Err(StartError::Io { what: format!("locking {shown}"), source })
+        }
+    }
+}
+
+/// Opens and recovers the log.
+fn recover(options: &Options, progress: &Arc<Progress>) -> Result<Recovered, StartError> {
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let dir = &options.data_dir;
+    let fresh = fresh_identity().map_err(io_error("asking for random numbers"))?;
+    let (identity, file_size) = identity::open(&*disk, dir, options.file_size, fresh)?;
+    let files = Files::open(disk.clone(), dir, file_size)
+        .map_err(io_error(format!("opening the commit log in {}", dir.display())))?;
+    let (snapshot, unreadable) = snapshot::read_newest(&*disk, dir, &identity)
+        .map_err(io_error(format!("reading the snapshots in {}", dir.display())))?;
+    for what in unreadable {
+        tracing::error!("a snapshot cannot be used: {what}");
+    }
+    let mut state = State::new(&options.engine);
+    let origin = snapshot.map(|snapshot| {
+        state.restore(&snapshot.state);
+        Origin { position: snapshot.position, before: snapshot.before }
+    });
+    let progress = progress.clone();
+    state.on_progress = Some(ProgressFn(Box::new(move |done, total| progress.set(done, total))));
+    let (resume, report) = recover::recover(&files, dir, &identity, origin, &mut state)?;
+    state.on_progress = None;
+    for lost in &report.lost {
+        tracing::error!(begin = lost.begin.0, end = lost.end.0, "lost to damage: {}", lost.what);
+    }
+    if state.unknown_changes > 0 {
+        tracing::error!(state.unknown_changes, "state changes that this release does not know");
+    }
+    let mut config = options.engine.clone();
+    config.store_ip = options.advertise.store_ip;
+    config.process = [0; 6];
+    config.process.copy_from_slice(&fresh.number[..6]);
+    let log = Appender::new(identity, file_size, resume);
+    let engine = Engine::new(config, state, log, &report);
+    Ok(Recovered { engine, files: Arc::new(files), identity, report })
+}
+
+fn fresh_identity() -> io::Result<Identity> {
+    let mut random = [0; 24];
+    getrandom::fill(&mut random).map_err(io::Error::other)?;
+    let mut number = [0; 16];
+    number.copy_from_slice(&random[..16]);
+    let mut writer = [0; 8];
+    writer.copy_from_slice(&random[16..]);
+    Ok(Identity { number, writer: u64::from_be_bytes(writer) })
+}
+
+/// The name server with this broker in it.
+fn names(options: &Options, engine: &Engine, broker_port: u16) -> Names {
+    let mut names = Names::new(kerolox_namesrv::Options {
+        order_message_enable: options.order_message,
+        ..Default::default()
+    });
+    let advertised = match &options.advertise.broker {
+        Some(host) if has_port(host) => Advertised::Fixed(host.as_str().into()),
+        Some(host) => Advertised::Fixed(format!("{host}:{broker_port}").into()),
+        None => Advertised::Local { port: broker_port },
+    };
+    names.set_local(LocalBroker {
+        cluster: options.engine.cluster.to_string(),
+        name: options.engine.broker_name.to_string(),
+        broker_id: options.broker_id,
+        advertised,
+    });
+    for config in engine.state.topics.view().values() {
+        names.publish_topic(config);
+    }
+    for ((namespace, key), value) in &engine.state.kv {
+        let (namespace, key) = (namespace.clone(), key.clone());
+        names.restore_kv(KvChange { namespace, key, value: Some(value.clone()) });
+    }
+    names
+}
+
+/// Whether an advertised `host` names a port, too. An IPv6 address stands in brackets then.
+fn has_port(host: &str) -> bool {
+    host.rsplit_once(':').is_some_and(|(host, port)| {
+        port.parse::<u16>().is_ok() && (!host.contains(':') || host.ends_with(']'))
+    })
+}
+
+/// Lets the process open as many descriptors as it may.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "the limit of open files cannot be raised");
+    }
+    if limit.maximum.is_some_and(|max| max < 4 * DESCRIPTORS_RESERVED) {
+        tracing::warn!(
+            limit = limit.maximum,
+            "few files may be open: few connections are possible"
+        );
+    }
+}

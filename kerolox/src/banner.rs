@@ -1,0 +1,69 @@
+//! What a start says: version, data, listeners, what clients are told, how safe messages are, what
+//! recovery found.
+
+use kerolox_server::{Durability, Options, Server};
+use tracing::{info, warn};
+
+/// Messages for which the index in memory is meant, for now.
+const MESSAGES_GOOD_FOR: u64 = 20_000_000;
+
+/// Writes the banner.
+pub(crate) fn show(options: &Options, server: &Server) {
+    let ports = &server.ports;
+    info!("kerolox {} is ready", env!("CARGO_PKG_VERSION"));
+    info!("data directory: {}", options.data_dir.display());
+    info!(
+        "listening on {}: namesrv {}, broker {}, vip {}, proxy {}, grpc {} (remoting only for now), http {}",
+        options.listen,
+        ports.namesrv,
+        ports.broker,
+        server.vip_port,
+        ports.proxy,
+        ports.grpc,
+        ports.http
+    );
+    match &options.advertise.broker {
+        Some(address) => info!("clients are told to dial {address}"),
+        None => info!("clients are told to dial the address at which they reached the name server"),
+    }
+    if options.advertise.broker.is_none() && options.listen.is_unspecified() {
+        warn!(
+            "listening on every address without --advertise: clients behind NAT or a container bridge cannot dial what they are told; give --advertise HOST"
+        );
+    }
+    if !options.listen.is_loopback() {
+        warn!("{} can be reached by others, and there is no authentication yet", options.listen);
+    }
+    match options.durability {
+        Durability::Sync => {
+            info!("durability: SYNC_FLUSH, an acknowledged message is on the disk");
+        }
+        Durability::Async { interval_ms } => info!(
+            "durability: ASYNC_FLUSH, synced every {interval_ms} ms; a power cut may take what was acknowledged since"
+        ),
+    }
+    let report = &server.report;
+    info!(
+        "recovery: {} ms, {} messages, log from {} to {}, start {}",
+        server.recovery_time.as_millis(),
+        report.records,
+        report.begin,
+        report.end,
+        report.start
+    );
+    if let Some(cut) = &report.cut {
+        warn!(
+            "the log's end was not confirmed: {} bytes behind position {} were set aside in {}",
+            cut.bytes,
+            cut.from,
+            cut.set_aside.display()
+        );
+    }
+    for lost in &report.lost {
+        warn!("lost to damage on the disk: {} from {} to {}", lost.what, lost.begin, lost.end);
+    }
+    info!(
+        "the index is in memory for now: about 32 bytes a message, meant for up to {} million messages",
+        MESSAGES_GOOD_FOR / 1_000_000
+    );
+}

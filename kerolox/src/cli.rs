@@ -1,0 +1,78 @@
+//! The command line.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// A message broker that speaks RocketMQ.
+#[derive(Debug, Parser)]
+#[command(version, about, propagate_version = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run name server and broker in one process
+    Server(ServerArgs),
+    /// Load a broker (any that speaks RocketMQ) and measure it
+    #[command(subcommand)]
+    Bench(kerolox_bench::BenchCommand),
+}
+
+/// Format of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+/// A flag comes before its environment variable, that before the file, that before the default.
+#[derive(Debug, Args)]
+pub(crate) struct ServerArgs {
+    /// Configuration file with the keys of Apache RocketMQ's broker.conf
+    #[arg(short = 'c', long = "config", value_name = "FILE", env = "KEROLOX_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// Where messages are kept [default: ./kerolox-data]
+    #[arg(long, value_name = "DIR", env = "KEROLOX_DATA_DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Address to listen on [default: 127.0.0.1]
+    #[arg(long, value_name = "IP", env = "KEROLOX_LISTEN")]
+    pub(crate) listen: Option<IpAddr>,
+    /// What clients are told to dial; LISTENER is namesrv, broker, vip, proxy, grpc or ha
+    #[arg(
+        long,
+        value_name = "[LISTENER=]HOST[:PORT]",
+        env = "KEROLOX_ADVERTISE",
+        value_delimiter = ','
+    )]
+    pub(crate) advertise: Vec<String>,
+    /// Set a configuration key
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// error, warn, info, debug or trace
+    #[arg(long, value_name = "LEVEL", default_value = "info", env = "KEROLOX_LOG_LEVEL")]
+    pub(crate) log_level: tracing::Level,
+    #[arg(long, value_name = "FORMAT", default_value = "text", env = "KEROLOX_LOG_FORMAT")]
+    pub(crate) log_format: LogFormat,
+    /// Port of the name server; 0 for any free one [default: 9876]
+    #[arg(long, value_name = "PORT", env = "KEROLOX_NAMESRV_PORT")]
+    pub(crate) namesrv_port: Option<u16>,
+    /// Port of the broker; its VIP port is two below [default: 10911]
+    #[arg(long, value_name = "PORT", env = "KEROLOX_BROKER_PORT")]
+    pub(crate) broker_port: Option<u16>,
+    /// Port for gRPC clients; remoting clients are served there until gRPC is [default: 8081]
+    #[arg(long, value_name = "PORT", env = "KEROLOX_GRPC_PORT")]
+    pub(crate) grpc_port: Option<u16>,
+    /// Port of the proxy, where remoting clients are served, too [default: 8080]
+    #[arg(long, value_name = "PORT", env = "KEROLOX_PROXY_PORT")]
+    pub(crate) proxy_port: Option<u16>,
+    /// Port for health, metrics and version [default: 8088]
+    #[arg(long, value_name = "PORT", env = "KEROLOX_HTTP_PORT")]
+    pub(crate) http_port: Option<u16>,
+    /// Write the ports to this file, as JSON, once the server is ready
+    #[arg(long, value_name = "FILE", env = "KEROLOX_PORTS_FILE")]
+    pub(crate) ports_file: Option<PathBuf>,
+}

@@ -1,0 +1,62 @@
+//! Exit codes, and the one line that says why.
+//!
+//! | code | reason |
+//! |---|---|
+//! | 0 | stopped as asked |
+//! | 1 | anything else |
+//! | 2 | the command line or the configuration is wrong |
+//! | 3 | a port is in use or cannot be bound |
+//! | 4 | the data directory is in use by another process |
+//! | 5 | the disk is full |
+//! | 6 | the data directory cannot be used: foreign, damaged, of a newer format, read-only |
+//! | 7 | the log failed while the server ran |
+
+use std::process::ExitCode;
+
+use kerolox_server::StartError;
+
+/// Why the program ends.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    code: u8,
+    why: String,
+}
+
+const ENOSPC: i32 = 28;
+
+impl Failure {
+    /// The command line or the configuration is wrong.
+    pub(crate) fn config(why: impl std::fmt::Display) -> Self {
+        Failure { code: 2, why: why.to_string() }
+    }
+
+    /// The log failed while the server ran.
+    pub(crate) fn log_failed() -> Self {
+        let why = "writing the commit log had failed; see the log above. Nothing was acknowledged after that";
+        Failure { code: 7, why: why.to_owned() }
+    }
+
+    /// Anything else.
+    pub(crate) fn other(why: impl std::fmt::Display) -> Self {
+        Failure { code: 1, why: format!("{why:#}") }
+    }
+
+    /// The server did not start.
+    pub(crate) fn start(error: &StartError) -> Self {
+        let full = error.io().is_some_and(|e| e.raw_os_error() == Some(ENOSPC));
+        let code = match error {
+            _ if full => 5,
+            StartError::Port { .. } => 3,
+            StartError::Locked { .. } => 4,
+            StartError::Identity(_) | StartError::Recover(_) | StartError::Io { .. } => 6,
+        };
+        Failure { code, why: error.to_string() }
+    }
+
+    /// Says why on stderr and gives the code.
+    #[expect(clippy::print_stderr, reason = "the last line of a failed command")]
+    pub(crate) fn report(&self) -> ExitCode {
+        eprintln!("kerolox: {}", self.why);
+        ExitCode::from(self.code)
+    }
+}

@@ -1,0 +1,32 @@
+//! The binary: command line, configuration, roles. In: arguments. Out: a running server, or the
+//! load generator, and an exit code that scripts may rely on ([`exit`]).
+
+#![forbid(unsafe_code)]
+
+mod advertise;
+mod banner;
+mod cli;
+mod config;
+mod exit;
+mod logging;
+mod properties;
+mod server;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Faster than the system's, and gives memory back.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let result = match cli::Cli::parse().command {
+        cli::Command::Server(args) => server::run(args),
+        cli::Command::Bench(command) => kerolox_bench::run(command).map_err(exit::Failure::other),
+    };
+    match result {
+        Ok(code) => code,
+        Err(failure) => failure.report(),
+    }
+}

@@ -1,0 +1,78 @@
+//! `kerolox server`: from the arguments to a running server, until a signal.
+
+use std::process::ExitCode;
+
+use kerolox_server::Server;
+use serde_json::json;
+
+use crate::cli::ServerArgs;
+use crate::exit::Failure;
+use crate::{banner, config, logging};
+
+/// Runs until SIGTERM or SIGINT.
+pub(crate) fn run(args: ServerArgs) -> Result<ExitCode, Failure> {
+    logging::start(args.log_level, args.log_format);
+    let config::Configured { options, warnings } =
+        config::configure(&args).map_err(Failure::config)?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    // Signals are caught before anything starts, so that none is missed.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Failure::other)?;
+    let mut signals = runtime.block_on(async { Signals::new() }).map_err(Failure::other)?;
+    let server = Server::start(options.clone()).map_err(|e| Failure::start(&e))?;
+    banner::show(&options, &server);
+    if let Some(path) = &args.ports_file {
+        write_ports(path, &server)
+            .map_err(|e| Failure::config(format!("--ports-file {}: {e}", path.display())))?;
+    }
+    let signal = runtime.block_on(signals.next());
+    tracing::info!("{signal}: stopping");
+    if server.stop() {
+        tracing::info!("stopped, everything acknowledged is on the disk");
+        Ok(ExitCode::SUCCESS)
+    } else {
+        Err(Failure::log_failed())
+    }
+}
+
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Signals> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+/// Written aside and renamed: whoever sees the file sees all of it.
+fn write_ports(path: &std::path::Path, server: &Server) -> std::io::Result<()> {
+    let ports = &server.ports;
+    let text = json!({
+        "namesrv": ports.namesrv,
+        "broker": ports.broker,
+        "vip": server.vip_port,
+        "grpc": ports.grpc,
+        "proxy": ports.proxy,
+        "http": ports.http,
+    });
+    let temporary = path.with_extension("tmp");
+    std::fs::write(&temporary, format!("{text}\n"))?;
+    std::fs::rename(&temporary, path)
+}
