@@ -221,7 +221,11 @@ impl Appender {
 
     /// Closes the open round if it is full or its file is, so that what comes next fits.
     fn make_room(&mut self, bytes: usize, records: usize, changes: usize) {
-        let full = self.list.len() + records > ROUND_RECORDS_MAX
+        let seal = seal::size(self.list.len() + records, self.changes.len() + changes);
+        let need = bytes + seal + BLANK_SIZE;
+        // A round stays in one arena: growing it would copy what it holds again and again.
+        let full = self.buf.capacity() - self.buf.len() < need
+            || self.list.len() + records > ROUND_RECORDS_MAX
             || self.buf.len() + bytes > ROUND_BYTES_MAX
             || self.changes.len() + changes > ROUND_CHANGES_MAX;
         if (full && self.is_open()) || !self.fits(bytes, records, changes) {

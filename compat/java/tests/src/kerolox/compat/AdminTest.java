@@ -22,7 +22,8 @@ class AdminTest extends CompatTest {
         var cluster = admin().examineBrokerClusterInfo();
         assertEquals(1, cluster.getClusterAddrTable().size());
         String name = clusterName();
-        assertEquals(cluster.getBrokerAddrTable().keySet(), cluster.getClusterAddrTable().get(name));
+        assertEquals(
+                cluster.getBrokerAddrTable().keySet(), cluster.getClusterAddrTable().get(name));
         var broker = cluster.getBrokerAddrTable().values().iterator().next();
         assertEquals(name, broker.getCluster());
         assertEquals(Set.of(0L), broker.getBrokerAddrs().keySet());

@@ -89,8 +89,8 @@ final class Broker
                 command.addAll(List.of("--set", setting));
             }
             process = new ProcessBuilder(command)
-                    .redirectOutput(ProcessBuilder.Redirect.appendTo(dir.resolve("stdout").toFile()))
-                    .redirectError(ProcessBuilder.Redirect.appendTo(log().toFile()))
+                    .redirectErrorStream(true)
+                    .redirectOutput(ProcessBuilder.Redirect.appendTo(log().toFile()))
                     .start();
             Await.until("the ports file of the broker", START, () -> {
                 if (!process.isAlive()) {
@@ -172,7 +172,7 @@ final class Broker
     }
 
     private Path log() {
-        return dir.resolve("stderr");
+        return dir.resolve("log");
     }
 
     private String logTail() {

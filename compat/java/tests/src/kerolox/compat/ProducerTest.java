@@ -25,6 +25,7 @@ import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.client.producer.SendCallback;
 import org.apache.rocketmq.client.producer.SendResult;
 import org.apache.rocketmq.common.message.Message;
+import org.apache.rocketmq.common.message.MessageClientExt;
 import org.apache.rocketmq.common.message.MessageDecoder;
 import org.apache.rocketmq.common.message.MessageExt;
 import org.apache.rocketmq.common.message.MessageQueue;
@@ -58,8 +59,7 @@ class ProducerTest extends CompatTest {
 
         for (MessageExt found : readAll(topic, 40)) {
             assertEquals(bodyById.remove(found.getMsgId()), Sink.body(found));
-            assertTrue(ids.contains(((org.apache.rocketmq.common.message.MessageClientExt) found)
-                    .getOffsetMsgId()));
+            assertTrue(ids.contains(((MessageClientExt) found).getOffsetMsgId()));
         }
     }
 

@@ -191,7 +191,7 @@ class PushConsumerTest extends CompatTest {
     }
 
     @Test
-    void suspendedConsumerGetsNothingUntilItResumes() throws Exception {
+    void suspendedConsumerGoesOn() throws Exception {
         String topic = topic(1);
         DefaultMQProducer producer = producer();
         Sink sink = new Sink();

@@ -5,6 +5,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.util.ArrayList;
 import java.util.Collections;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Set;
 import java.util.stream.Collectors;
@@ -51,7 +52,7 @@ class RetryTest extends CompatTest {
     void othersAreNotHeldUp() throws Exception {
         String topic = topic(1);
         Sink sink = new Sink();
-        Set<String> refused = Collections.synchronizedSet(new java.util.HashSet<>());
+        Set<String> refused = Collections.synchronizedSet(new HashSet<>());
         DefaultMQPushConsumer consumer = pushConsumer(unique("group"), topic, "*");
         consumer.registerMessageListener((MessageListenerConcurrently) (batch, context) -> {
             context.setDelayLevelWhenNextConsume(1);
