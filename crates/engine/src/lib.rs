@@ -31,7 +31,9 @@ pub mod turn;
 pub mod watermark;
 
 pub use config::Config;
-pub use output::{Answer, ColdPull, Completion, ConnectionId, Load, LoadItem, Output, Push};
+pub use output::{
+    Answer, ColdPull, Completion, ConnectionId, Load, LoadItem, Message, Output, Push,
+};
 pub use request::{Incoming, Origin, Request};
 pub use state::State;
 pub use turn::Engine;

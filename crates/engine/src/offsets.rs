@@ -99,6 +99,11 @@ impl Offsets {
         self.by_group.get(group).into_iter().flat_map(BTreeMap::keys)
     }
 
+    /// Groups that have offsets in a topic.
+    pub fn groups_of(&self, topic: &str) -> impl Iterator<Item = &Arc<str>> {
+        self.by_group.iter().filter(move |(_, topics)| topics.contains_key(topic)).map(|(g, _)| g)
+    }
+
     /// Forgets a topic. Few groups read one topic, but all are looked at: topics are rarely
     /// deleted.
     pub fn delete_topic(&mut self, topic: &str) {

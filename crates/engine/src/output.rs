@@ -21,11 +21,17 @@ pub struct ConnectionId(pub u64);
 /// Everything that one or more turns leave behind.
 #[derive(Default)]
 pub struct Output {
-    pub completions: Vec<Completion>,
-    pub pushes: Vec<Push>,
+    /// Replies and requests, in the order in which they may leave.
+    pub messages: Vec<Message>,
     pub loads: Vec<Load>,
     /// Topics that were made, changed (with settings) or deleted (without), in order.
     pub topics: Vec<(Arc<str>, Option<Arc<TopicConfig>>)>,
+}
+
+/// What goes to a client.
+pub enum Message {
+    Reply(Completion),
+    Push(Push),
 }
 
 /// A reply to a request.
@@ -48,6 +54,8 @@ pub enum Answer {
 /// A request that the broker sends to a client.
 pub struct Push {
     pub connection: ConnectionId,
+    /// It leaves when this position is confirmed, behind the replies that were given before it.
+    pub confirm_at: PhysicalOffset,
     pub code: i32,
     /// `None`: one-way. Else the reply comes back as [`crate::Request::ClientReply`] with this.
     pub opaque: Option<i32>,
@@ -152,7 +160,12 @@ impl Output {
     /// Adds a reply, unless none is wanted.
     pub fn answer(&mut self, origin: Origin, answer: Answer, confirm_at: Option<PhysicalOffset>) {
         if !origin.oneway {
-            self.completions.push(Completion { origin, answer, confirm_at });
+            self.messages.push(Message::Reply(Completion { origin, answer, confirm_at }));
         }
+    }
+
+    /// Adds a request to a client.
+    pub fn push(&mut self, push: Push) {
+        self.messages.push(Message::Push(push));
     }
 }

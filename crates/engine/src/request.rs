@@ -77,6 +77,7 @@ pub enum Request {
     DeleteTopic(TopicQuestion),
     TopicConfig(TopicQuestion),
     AllTopics,
+    SystemTopics,
     CreateGroup(GroupConfig),
     DeleteGroup(DeleteGroup),
     GroupConfig(GroupQuestion),
@@ -84,6 +85,7 @@ pub enum Request {
     AllOffsets,
     TopicStats(TopicQuestion),
     ConsumeStats(ConsumeStatsQuestion),
+    GroupsOfTopic(TopicQuestion),
     ConsumerConnections(ConsumerGroup),
     ProducerConnections(ProducerGroup),
     ResetOffset(ResetOffset),
@@ -154,6 +156,8 @@ impl Request {
             code::GET_ALL_CONSUMER_OFFSET => Request::AllOffsets,
             code::GET_TOPIC_STATS_INFO => Request::TopicStats(TopicQuestion::read(frame)?),
             code::GET_CONSUME_STATS => Request::ConsumeStats(ConsumeStatsQuestion::read(frame)?),
+            code::QUERY_TOPIC_CONSUME_BY_WHO => Request::GroupsOfTopic(TopicQuestion::read(frame)?),
+            code::GET_SYSTEM_TOPIC_LIST_FROM_BROKER => Request::SystemTopics,
             code::GET_CONSUMER_CONNECTION_LIST => {
                 Request::ConsumerConnections(ConsumerGroup::read(frame)?)
             }

@@ -146,6 +146,7 @@ impl Engine {
             Request::DeleteTopic(h) => self.delete_topic(origin, &h, now, out),
             Request::TopicConfig(h) => self.topic_config(origin, &h, out),
             Request::AllTopics => self.all_topics(origin, out),
+            Request::SystemTopics => self.system_topics(origin, out),
             Request::CreateGroup(config) => self.create_group(origin, config, now, out),
             Request::DeleteGroup(h) => self.delete_group(origin, &h, now, out),
             Request::GroupConfig(h) => self.group_config(origin, &h, now, out),
@@ -153,6 +154,7 @@ impl Engine {
             Request::AllOffsets => self.all_offsets(origin, out),
             Request::TopicStats(h) => self.topic_stats(origin, &h, out),
             Request::ConsumeStats(h) => self.consume_stats(origin, &h, out),
+            Request::GroupsOfTopic(h) => self.groups_of_topic(origin, &h, out),
             Request::ConsumerConnections(h) => self.consumer_connections(origin, &h, out),
             Request::ProducerConnections(h) => self.producer_connections(origin, &h, out),
             Request::ResetOffset(h) => self.reset_offset(origin, &h, out),
@@ -325,9 +327,13 @@ impl Engine {
         if members.is_broadcast() || !wanted {
             return;
         }
+        // Not before what made the change is confirmed: a client that hears of it before its own
+        // heartbeat is answered loses its next one.
+        let confirm_at = self.log.confirm_at();
         for client in members.clients.values() {
-            out.pushes.push(Push {
+            out.push(Push {
                 connection: client.origin.connection,
+                confirm_at,
                 code: request::NOTIFY_CONSUMER_IDS_CHANGED,
                 opaque: None,
                 fields: Box::new(ConsumerGroup { consumer_group: group.into() }),

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use kerolox_engine::{
-    Answer, Completion, ConnectionId, Engine, Incoming, Origin, Output, Push, Request,
+    Answer, Completion, ConnectionId, Engine, Incoming, Message, Origin, Output, Request,
 };
 use kerolox_log::PhysicalOffset;
 use kerolox_log::files::Files;
@@ -31,16 +31,10 @@ pub struct Core {
     output: Output,
 }
 
-/// What a shard gets from outside.
-pub enum ToShard {
-    Reply(Completion),
-    Push(Push),
-}
-
 /// The way to a shard.
 #[derive(Default)]
 pub struct ShardInbox {
-    pub messages: Mutex<Vec<ToShard>>,
+    pub messages: Mutex<Vec<Message>>,
     pub notify: Notify,
 }
 
@@ -192,18 +186,28 @@ impl Shared {
     fn hand_out(&self, core: &mut Core) {
         let output = &mut core.output;
         let mut touched = 0u64;
-        let mut to_shard = |connection: ConnectionId, message| {
-            let shard = shard_of(connection);
+        let mut to_shard = |message: Message| {
+            let shard = shard_of(match &message {
+                Message::Reply(completion) => completion.origin.connection,
+                Message::Push(push) => push.connection,
+            });
             if let Some(inbox) = self.shards.get(shard) {
                 inbox.messages.lock().push(message);
                 touched |= 1 << shard;
             }
         };
-        for completion in output.completions.drain(..) {
-            let origin = completion.origin;
-            let job = match completion.answer {
+        for message in output.messages.drain(..) {
+            let completion = match message {
+                Message::Push(_) => {
+                    to_shard(message);
+                    continue;
+                }
+                Message::Reply(completion) => completion,
+            };
+            let Completion { origin, answer, confirm_at } = completion;
+            let job = match answer {
                 Answer::Now(_) => {
-                    to_shard(origin.connection, ToShard::Reply(completion));
+                    to_shard(Message::Reply(Completion { origin, answer, confirm_at }));
                     continue;
                 }
                 Answer::Later(work) => Job::Later { origin, work },
@@ -212,12 +216,8 @@ impl Shared {
             if !self.readers.push(job) {
                 let remark = "[OVERLOAD]system busy, too many reads wait for the disk";
                 let answer = Answer::Now(Reply::refuse(response::SYSTEM_BUSY, remark));
-                let refusal = Completion { origin, answer, confirm_at: None };
-                to_shard(origin.connection, ToShard::Reply(refusal));
+                to_shard(Message::Reply(Completion { origin, answer, confirm_at: None }));
             }
-        }
-        for push in output.pushes.drain(..) {
-            to_shard(push.connection, ToShard::Push(push));
         }
         for load in output.loads.drain(..) {
             // The engine bounds how many of these there are.
@@ -233,7 +233,7 @@ impl Shared {
     /// Sends a reply from outside a turn.
     pub fn reply(&self, completion: Completion) {
         if let Some(inbox) = self.shards.get(shard_of(completion.origin.connection)) {
-            inbox.messages.lock().push(ToShard::Reply(completion));
+            inbox.messages.lock().push(Message::Reply(completion));
             inbox.notify.notify_one();
         }
     }

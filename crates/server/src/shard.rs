@@ -13,7 +13,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use kerolox_engine::{Answer, Completion, ConnectionId, Origin, Push, Request};
+use kerolox_engine::{Answer, Completion, ConnectionId, Message, Origin, Push, Request};
+use kerolox_log::PhysicalOffset;
 use kerolox_protocol::remoting::frame::{self, FLAG_ONEWAY, Head};
 use kerolox_protocol::remoting::reply::Reply;
 use tokio::io::Interest;
@@ -22,7 +23,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::spawn_local;
 
 use crate::connection::Connection;
-use crate::core::{Shared, ToShard, connection_id};
+use crate::core::{Shared, connection_id};
 use crate::decode::{CoreRequest, Decoded, decode};
 use crate::limits::{
     IDLE_SECONDS, IN_FLIGHT_MAX, READ_AREA, SWEEP_SECONDS, UNFINISHED_MAX, UNFINISHED_SECONDS,
@@ -45,8 +46,8 @@ struct Shard {
     batch: RefCell<Vec<CoreRequest>>,
     turn: Notify,
     area: RefCell<BytesMut>,
-    /// Replies that wait for the watermark, in the order of the log.
-    waiting: RefCell<VecDeque<Completion>>,
+    /// What waits for the watermark, in the order of the log.
+    waiting: RefCell<VecDeque<Message>>,
     encoded: RefCell<BytesMut>,
     logged: RefCell<LogLimit>,
 }
@@ -314,22 +315,17 @@ impl Shard {
         let messages = std::mem::take(&mut *inbox.messages.lock());
         let confirmed = self.shared.confirmed();
         let mut touched = Vec::new();
+        let mut waiting = self.waiting.borrow_mut();
         for message in messages {
-            match message {
-                ToShard::Reply(completion) => match completion.confirm_at {
-                    Some(at) if at > confirmed => self.waiting.borrow_mut().push_back(completion),
-                    _ => self.reply(&completion, &mut touched),
-                },
-                ToShard::Push(push) => self.push(push, &mut touched),
+            if confirm_at(&message) > confirmed {
+                waiting.push_back(message);
+            } else {
+                self.send(message, &mut touched);
             }
         }
-        let mut waiting = self.waiting.borrow_mut();
-        while let Some(first) = waiting.front() {
-            if first.confirm_at.is_some_and(|at| at > confirmed) {
-                break;
-            }
-            if let Some(completion) = waiting.pop_front() {
-                self.reply(&completion, &mut touched);
+        while waiting.front().is_some_and(|first| confirm_at(first) <= confirmed) {
+            if let Some(message) = waiting.pop_front() {
+                self.send(message, &mut touched);
             }
         }
         drop(waiting);
@@ -338,6 +334,13 @@ impl Shard {
                 connection.closing.set(true);
                 connection.changed.notify_one();
             }
+        }
+    }
+
+    fn send(&self, message: Message, touched: &mut Vec<Rc<Connection>>) {
+        match message {
+            Message::Reply(completion) => self.reply(&completion, touched),
+            Message::Push(push) => self.push(push, touched),
         }
     }
 
@@ -420,6 +423,14 @@ impl Shard {
     }
 }
 
+/// What must be confirmed before a message may leave.
+fn confirm_at(message: &Message) -> PhysicalOffset {
+    match message {
+        Message::Reply(completion) => completion.confirm_at.unwrap_or_default(),
+        Message::Push(push) => push.confirm_at,
+    }
+}
+
 /// Waits for the first bytes of a connection and tells what they are.
 async fn first_bytes(stream: &TcpStream) -> Option<Spoken> {
     let mut first = [0; 8];
@@ -428,8 +439,15 @@ async fn first_bytes(stream: &TcpStream) -> Option<Spoken> {
             match stream.peek(&mut first).await {
                 Ok(n) if n > 0 => match sniff(&first[..n]) {
                     Some(spoken) => return Some(spoken),
-                    // Fewer than four bytes: they cannot be waited for without taking them.
-                    None => tokio::time::sleep(Duration::from_millis(20)).await,
+                    // Fewer than four bytes: they cannot be waited for without taking them. None
+                    // come any more if the client is gone.
+                    None => {
+                        let ready = stream.ready(Interest::READABLE).await;
+                        if ready.is_ok_and(|ready| ready.is_read_closed()) {
+                            return None;
+                        }
+                        tokio::time::sleep(Duration::from_millis(20)).await;
+                    }
                 },
                 _ => return None,
             }

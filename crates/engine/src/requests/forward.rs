@@ -40,7 +40,8 @@ impl Engine {
             }
             Ok(connection) => {
                 let opaque = self.pending.forward(origin, now + FORWARD_MS_MAX);
-                out.pushes.push(Push {
+                out.push(Push {
+                    confirm_at: PhysicalOffset(0),
                     connection,
                     code: request::GET_CONSUMER_RUNNING_INFO,
                     opaque: Some(opaque),
@@ -99,7 +100,8 @@ impl Engine {
                 let opaque = self.pending.forward(origin, now + FORWARD_MS_MAX);
                 let mut header = header.clone();
                 header.broker_name = Some(self.config.broker_name.clone());
-                out.pushes.push(Push {
+                out.push(Push {
+                    confirm_at: PhysicalOffset(0),
                     connection,
                     code: request::CONSUME_MESSAGE_DIRECTLY,
                     opaque: Some(opaque),

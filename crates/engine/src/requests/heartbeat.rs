@@ -38,6 +38,7 @@ impl Engine {
                 self.members.producer_beats(group, &beat.client_id, origin, now);
             }
         }
+        let mut changed = Vec::new();
         for consumer in &beat.consumer_data_set {
             let group = &consumer.group_name;
             // As in Apache's broker, one that may not be made is passed over: pulls say why.
@@ -55,10 +56,13 @@ impl Engine {
             let keep = beat.without_sub;
             let id = &beat.client_id;
             if self.members.consumer_beats(consumer, id, origin, keep, now) {
-                self.notify_group(group, out);
+                changed.push(group);
             }
         }
         out.reply_at(origin, Reply::ok(), self.log.confirm_at());
+        for group in changed {
+            self.notify_group(group, out);
+        }
     }
 
     /// Whether a group is there; it is made if that is allowed.

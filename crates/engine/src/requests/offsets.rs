@@ -45,12 +45,9 @@ impl Engine {
     /// Whether a queue still begins at 0, and its first message is near the log's end.
     fn starts_hot(&self, topic: &str, queue: i32) -> bool {
         let Some(topic) = self.state.topics.by_name(topic) else { return false };
-        let Some(state) = topic.queue(queue) else { return true };
-        if state.index.min() > 0 {
-            return false;
-        }
-        let first = state.index.get(0).map(|entry| entry.place.offset.0);
-        first.is_none_or(|first| self.log.end().0 - first <= self.config.hot_bytes)
+        let first = topic.queue(queue).and_then(|state| state.index.get(0));
+        let first = first.map(|entry| entry.place.offset.0);
+        first.is_some_and(|first| self.log.end().0 - first <= self.config.hot_bytes)
     }
 
     /// 15.

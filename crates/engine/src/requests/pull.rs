@@ -132,11 +132,10 @@ impl Engine {
             });
         }
         let Some(members) = self.members.group(&pull.consumer_group) else {
-            let remark = format!(
-                "the consumer's group info not exist: no client of group [{}] has sent a heartbeat",
-                pull.consumer_group
-            );
-            return refuse(response::SUBSCRIPTION_NOT_EXIST, remark);
+            // No heartbeat since the broker started: it is on its way, in up to 30 s. Apache's
+            // broker refuses until then (24); here the client, which compares tags itself, gets
+            // everything.
+            return Ok((id, TagFilter::All));
         };
         if members.is_broadcast() && !broadcast_allowed {
             let remark = format!(
@@ -152,15 +151,14 @@ impl Engine {
             );
             return refuse(response::SUBSCRIPTION_NOT_EXIST, remark);
         };
-        if subscription.data.sub_version < pull.sub_version {
-            let remark = format!(
-                "the consumer's subscription not latest: known is version {}, the pull has {}; the next heartbeat brings it",
-                subscription.data.sub_version, pull.sub_version
-            );
-            return refuse(response::SUBSCRIPTION_NOT_LATEST, remark);
-        }
         let expression_type = subscription.data.expression_type.as_str().into();
         check_expression_type(Some(&expression_type))?;
+        if subscription.data.sub_version < pull.sub_version {
+            // The heartbeat with what the client wants now is on its way. Apache's broker refuses
+            // until then (25), for up to 30 s; here the client, which compares tags itself, gets
+            // everything.
+            return Ok((id, TagFilter::All));
+        }
         Ok((id, subscription.filter.clone()))
     }
 

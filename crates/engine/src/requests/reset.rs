@@ -1,6 +1,7 @@
 //! 222: a group's offsets are set by time, or in one queue to a given offset. The next pull of each
 //! queue is told (21); with `useServerSideResetOffset=false` the clients are told instead (220).
 
+use kerolox_log::PhysicalOffset;
 use kerolox_log::index::queue::Boundary;
 use kerolox_protocol::json::write::{MessageQueue, by_queue};
 use kerolox_protocol::remoting::admin::ResetOffset;
@@ -89,7 +90,8 @@ impl Engine {
         };
         let body = bytes::Bytes::from(body);
         for client in members.clients.values() {
-            out.pushes.push(Push {
+            out.push(Push {
+                confirm_at: PhysicalOffset(0),
                 connection: client.origin.connection,
                 code: request::RESET_CONSUMER_CLIENT_OFFSET,
                 opaque: None,

@@ -4,12 +4,12 @@
 use bytes::Bytes;
 use kerolox_log::PhysicalOffset;
 use kerolox_protocol::names::{RETRY_PREFIX, retry_topic};
-use kerolox_protocol::properties;
 use kerolox_protocol::record::View;
 use kerolox_protocol::remoting::admin::perm;
 use kerolox_protocol::remoting::codes::{response, version};
 use kerolox_protocol::remoting::reply::Reply;
 use kerolox_protocol::remoting::send::SendBack;
+use kerolox_protocol::{ids, properties};
 
 use crate::load::Continuation;
 use crate::output::{Load, LoadItem, Output};
@@ -140,11 +140,9 @@ impl Engine {
             properties::push(&mut stored, properties::RETRY_TOPIC, record.topic);
         }
         if get(properties::ORIGIN_MESSAGE_ID).is_none() {
-            let made = header.origin_msg_id.as_deref().filter(|id| !id.is_empty());
-            let unique = get(properties::UNIQ_KEY);
-            if let Some(id) = made.or(unique) {
-                properties::push(&mut stored, properties::ORIGIN_MESSAGE_ID, id);
-            }
+            let mut id = String::with_capacity(32);
+            ids::push_offset_id(&mut id, record.store_host, record.physical_offset);
+            properties::push(&mut stored, properties::ORIGIN_MESSAGE_ID, &id);
         }
         let mut queue = 0;
         let id = if give_up {

@@ -1,5 +1,7 @@
 //! 202: how far a topic's queues go. 208: how far a group is behind.
 
+use std::collections::BTreeSet;
+
 use kerolox_protocol::json::write::{MessageQueue, by_queue};
 use kerolox_protocol::names::retry_topic;
 use kerolox_protocol::remoting::admin::{
@@ -78,6 +80,22 @@ impl Engine {
         }
         let body = by_queue("offsetTable", rows, ",\"consumeTps\":0.0");
         out.reply(origin, Reply::body(body));
+    }
+
+    /// 300: the groups that consume a topic.
+    pub(crate) fn groups_of_topic(
+        &mut self,
+        origin: Origin,
+        header: &TopicQuestion,
+        out: &mut Output,
+    ) {
+        let topic = &*header.topic;
+        let subscribed = self.members.groups().filter_map(|(group, members)| {
+            members.subscriptions.contains_key(topic).then(|| group.clone())
+        });
+        let committed = self.state.offsets.groups_of(topic).map(|group| group.to_string());
+        let groups: BTreeSet<String> = subscribed.chain(committed).collect();
+        out.reply(origin, Reply::json(&serde_json::json!({ "groupList": groups })));
     }
 
     /// Topics that a group subscribes to or has offsets in, and its retry topic.

@@ -8,6 +8,7 @@ use kerolox_protocol::remoting::admin::{
 };
 use kerolox_protocol::remoting::codes::response;
 use kerolox_protocol::remoting::reply::Reply;
+use kerolox_protocol::remoting::route::TopicList;
 
 use crate::change::Change;
 use crate::limits::{QUEUES_MAX, SETTINGS_BYTES_MAX, TOPICS_MAX};
@@ -141,6 +142,20 @@ impl Engine {
         let job = move || {
             let rows = view.iter().map(|(name, config)| (name.to_string(), (**config).clone()));
             Reply::json(&TopicTable { data_version, topic_config_table: rows.collect() })
+        };
+        out.answer(origin, Answer::Later(Box::new(job)), None);
+    }
+}
+
+impl Engine {
+    /// 305.
+    pub(crate) fn system_topics(&mut self, origin: Origin, out: &mut Output) {
+        let view = self.state.topics.view();
+        let (cluster, broker) = (self.config.cluster.clone(), self.config.broker_name.clone());
+        let own = move |name: &str| is_system_topic(name) || *cluster == *name || *broker == *name;
+        let job = move || {
+            let names = view.keys().filter(|name| own(name)).map(|name| name.to_string());
+            Reply::json(&TopicList { broker_addr: None, topic_list: names.collect() })
         };
         out.answer(origin, Answer::Later(Box::new(job)), None);
     }

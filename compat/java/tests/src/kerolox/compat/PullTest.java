@@ -35,8 +35,11 @@ class PullTest extends CompatTest {
         readAll(topic, 50);
 
         PullResult all = consumer.pull(queue, "*", 0, 100);
-        assertResult(PullStatus.FOUND, 32, all); // No more than 32 in one answer.
-        assertEquals(bodies.subList(0, 32), Sink.bodies(all.getMsgFoundList()));
+        // Apache's broker gives no more than 32 in one answer, Kerolox what was asked for.
+        int count = all.getMsgFoundList().size();
+        assertTrue(count >= 32, "only " + count);
+        assertResult(PullStatus.FOUND, count, all);
+        assertEquals(bodies.subList(0, count), Sink.bodies(all.getMsgFoundList()));
         assertEquals(0, all.getMinOffset());
         assertEquals(50, all.getMaxOffset());
         PullResult some = consumer.pull(queue, "*", 10, 5);
