@@ -251,8 +251,9 @@ fn retention(values: &Values) -> Result<Retention, String> {
 }
 
 fn shards(values: &Values) -> Result<usize, String> {
+    // The log thread and the kernel want cores, too: see docs/decisions/001.
     let cores = std::thread::available_parallelism().map_or(1, usize::from) as u64;
-    Ok(values.number("kerolox.shards", cores.min(64), 1..=64)? as usize)
+    Ok(values.number("kerolox.shards", cores.div_ceil(2).min(64), 1..=64)? as usize)
 }
 
 fn engine(values: &Values) -> Result<Config, String> {

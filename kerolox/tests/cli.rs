@@ -129,11 +129,17 @@ fn what_is_wrong_with_the_configuration_is_said_in_one_line() {
         assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
         assert!(!folder.data().exists(), "{args:?} left a directory");
     };
-    check(&["--set", "maxMesageSize=1"], "maxMesageSize is not a key of this release; is maxMessageSize meant?");
+    check(
+        &["--set", "maxMesageSize=1"],
+        "maxMesageSize is not a key of this release; is maxMessageSize meant?",
+    );
     check(&["--set", "flushDisktype=SYNC_FLUSH"], "is flushDiskType meant?");
     check(&["--set", "nothingLikeAnyKey=1"], "nothingLikeAnyKey is not a key of this release");
     check(&["--set", "maxMessageSize"], "--set maxMessageSize: KEY=VALUE was expected");
-    check(&["--set", "maxMessageSize=big"], "--set: maxMessageSize=big is not a whole number from 1 to");
+    check(
+        &["--set", "maxMessageSize=big"],
+        "--set: maxMessageSize=big is not a whole number from 1 to",
+    );
     check(&["--set", "maxMessageSize=0"], "is not a whole number from 1 to");
     check(&["--set", "maxMessageSize=-1"], "is not a whole number from 1 to");
     check(&["--set", "maxMessageSize=99999999999999999999"], "is not a whole number");
@@ -151,7 +157,10 @@ fn what_is_wrong_with_the_configuration_is_said_in_one_line() {
     check(&["--set", "bindAddress=localhost"], "is not an IP address");
     check(&["--set", "mappedFileSizeCommitLog=1048577"], "is not a multiple of 4096");
     check(&["--set", "mappedFileSizeCommitLog=4096"], "is not a whole number from 1048576");
-    check(&["--set", "mappedFileSizeCommitLog=1048576"], "a file must hold a message and 64 KiB more");
+    check(
+        &["--set", "mappedFileSizeCommitLog=1048576"],
+        "a file must hold a message and 64 KiB more",
+    );
     check(&["--advertise", "a b"], "not a host name or IP address");
     check(&["--advertise", "10.0.0.1:80"], "say broker=10.0.0.1:80");
     check(&["--advertise", "nobody=10.0.0.1"], "is none of namesrv, broker");
@@ -210,7 +219,9 @@ fn a_port_in_use_ends_the_start_with_3() {
         });
         let others: Vec<&str> = others.iter().map(String::as_str).collect();
         let launch = Launch::on_given_ports(&folder).data_dir(&folder.data()).args(&others);
-        let reason = format!("{listener} port {port}: Address already in use (os error 98); is another broker running?");
+        let reason = format!(
+            "{listener} port {port}: Address already in use (os error 98); is another broker running?"
+        );
         launch.fails().check(3, &reason);
     }
 }

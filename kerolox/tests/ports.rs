@@ -61,7 +61,8 @@ fn every_port_serves_health_metrics_and_version() {
             assert!(page.body.contains(line), "{line}\n{}", page.body);
         }
         assert_eq!(http::get(port, "/nothing").status, 404, "{name}");
-        let post = "POST /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nConnection: close\r\n\r\nx";
+        let post =
+            "POST /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nConnection: close\r\n\r\nx";
         assert_eq!(http::ask(port, post).status, 405, "{name}");
         let head = http::ask(port, "HEAD /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
         assert_eq!((head.status, head.body.as_str()), (200, ""), "{name}");
@@ -123,7 +124,10 @@ async fn what_is_not_spoken_here_is_closed_without_harm() {
     let hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\x8e\x17\x4a\x2b\x01";
     for (name, port) in all_ports(&server) {
         for (bytes, why) in [
-            (&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0"[..], "gRPC is not served yet"),
+            (
+                &b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0"[..],
+                "gRPC is not served yet",
+            ),
             (hello, "TLS is not served yet"),
             (b"\x05\x01\x00\x05", "the first bytes are no protocol that is known here"),
             (b"SSH-2.0-OpenSSH_9.6\r\n", "the first bytes are no protocol that is known here"),
@@ -132,7 +136,7 @@ async fn what_is_not_spoken_here_is_closed_without_harm() {
             let mut raw = Raw::connect(port);
             raw.send(bytes);
             raw.is_closed();
-            server.wait_for_log(why);
+            server.wait_for_log(why).await;
             put(&bystander, "t", 0, name).await;
         }
         // The log's limit on such lines is by the second.
@@ -199,8 +203,8 @@ fn a_connection_may_say_its_first_bytes_one_by_one() {
 }
 
 /// A client that says less than what tells protocols apart and goes away was waited for.
-#[test]
-fn a_connection_that_ends_within_its_first_bytes_is_given_up_at_once() {
+#[tokio::test]
+async fn a_connection_that_ends_within_its_first_bytes_is_given_up_at_once() {
     let folder = Folder::new();
     let server = Server::start(&folder, &[]);
     for bytes in [&b""[..], b"\0", b"\0\0\0", b"GE"] {
@@ -208,7 +212,7 @@ fn a_connection_that_ends_within_its_first_bytes_is_given_up_at_once() {
         raw.send(bytes);
     }
     // The one that asks is left.
-    server.wait_for_metric("kerolox_connections", |count| count == 1);
+    server.wait_for_metric("kerolox_connections", |count| count == 1).await;
     server.stop();
 }
 

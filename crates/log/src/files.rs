@@ -9,11 +9,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use crate::PhysicalOffset;
 use crate::disk::{Disk, DiskFile, Open};
-use crate::limits::FILES_MAX;
+use crate::limits::{FILES_MAX, ZERO_STEP};
 
 /// See the module's documentation.
 pub struct Files {
@@ -21,6 +21,17 @@ pub struct Files {
     dir: PathBuf,
     file_size: u64,
     by_base: RwLock<BTreeMap<u64, Arc<dyn DiskFile>>>,
+    ahead: Mutex<Ahead>,
+}
+
+/// Who may write where: below `claimed` the log alone, zeros go only above it.
+#[derive(Default)]
+struct Ahead {
+    claimed: u64,
+    zeroed: u64,
+    /// The file that gets zeros, opened on its own: an error of the disk that a sync of zeros
+    /// reports must be reported to the log's sync, too.
+    file: Option<(u64, Arc<dyn DiskFile>)>,
 }
 
 impl std::fmt::Debug for Files {
@@ -55,7 +66,8 @@ impl Files {
             }
             by_base.insert(base, disk.open(&dir.join(&entry.name), Open::Write)?);
         }
-        Ok(Files { disk, dir, file_size, by_base: RwLock::new(by_base) })
+        let (by_base, ahead) = (RwLock::new(by_base), Mutex::default());
+        Ok(Files { disk, dir, file_size, by_base, ahead })
     }
 
     /// Bytes of a file.
@@ -115,6 +127,46 @@ impl Files {
         self.disk.sync_dir(&self.dir)?;
         by_base.insert(base, file.clone());
         Ok((file, place))
+    }
+
+    /// The log is about to write up to `end`: no zeros are written below it from now on.
+    pub fn claim(&self, end: PhysicalOffset) {
+        let mut ahead = self.ahead.lock();
+        ahead.claimed = ahead.claimed.max(end.0);
+    }
+
+    /// Up to where zeros were written ahead of the log.
+    pub fn zeroed(&self) -> PhysicalOffset {
+        let ahead = self.ahead.lock();
+        PhysicalOffset(ahead.zeroed.max(ahead.claimed))
+    }
+
+    /// Writes some more zeros ahead of the log, into the next file if need be, and returns the
+    /// file. They are not synced.
+    pub fn zero_ahead(&self) -> io::Result<Arc<dyn DiskFile>> {
+        static ZEROS: [u8; ZERO_STEP] = [0; ZERO_STEP];
+        // A file is made outside the lock: the log thread does not wait for that.
+        let made = self.zeroed();
+        self.at_or_make(made)?;
+        let base = made.0 - made.0 % self.file_size;
+        let mut ahead = self.ahead.lock();
+        let start = ahead.zeroed.max(ahead.claimed);
+        let file = match &ahead.file {
+            Some((of, file)) if *of == base => file.clone(),
+            _ => {
+                let file = self.disk.open(&self.path(base), Open::Write)?;
+                ahead.file = Some((base, file.clone()));
+                file
+            }
+        };
+        // The log may have gone into the next file meanwhile: then there is nothing to do here.
+        if let Some(left) = (base + self.file_size).checked_sub(start).filter(|left| *left > 0) {
+            // Under the lock: what the log claims later cannot be hit by these zeros.
+            let size = left.min(ZERO_STEP as u64);
+            file.write_at(&[&ZEROS[..size as usize]], start - base)?;
+            ahead.zeroed = start + size;
+        }
+        Ok(file)
     }
 
     /// Deletes the file that begins at `base`. Its name is gone at once; the room comes back in

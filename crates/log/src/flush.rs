@@ -82,6 +82,8 @@ impl Writer {
     fn write_parts(&mut self, parts: &[&[u8]], at: PhysicalOffset) -> io::Result<()> {
         let (file, place) = self.files.at_or_make(at)?;
         let base = at.0 - place;
+        let size: usize = parts.iter().map(|part| part.len()).sum();
+        self.files.claim(at.plus(size as u64));
         file.write_at(parts, place)?;
         if self.dirty.last().is_none_or(|last| last.base != base) {
             self.dirty.push(DirtyFile { base, file });

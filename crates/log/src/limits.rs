@@ -23,8 +23,12 @@ pub const ARENA_BYTES: usize = 256 << 10;
 pub const TAIL_BYTES: usize = 24 << 20;
 /// Bytes that recovery copies of an unproven tail at most before it cuts it.
 pub const SET_ASIDE_MAX: u64 = 64 << 20;
-/// The disk is asked for room this far ahead of the tail, so that a full disk is a refusal before
-/// the append and not a failed write after it.
-pub const ALLOCATE_AHEAD: u64 = 16 << 20;
+/// Zeros are written this far ahead of the tail: a sync then changes no metadata, and a full disk
+/// is a refusal before the append, not a failed write after it.
+pub const ZERO_AHEAD: u64 = 16 << 20;
+/// Bytes of zeros in one write, during which the log thread may have to wait.
+pub const ZERO_STEP: usize = 128 << 10;
+/// Bytes of zeros between two syncs of them.
+pub const ZERO_SYNC: u64 = 2 << 20;
 /// Files that a log may hold: the directory listing is read into memory.
 pub const FILES_MAX: usize = 1 << 20;

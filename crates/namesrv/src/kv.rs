@@ -103,6 +103,11 @@ impl Names {
         if namespace.is_empty() || key.is_empty() {
             return refused("namespace or key is null".to_owned());
         }
+        let size = namespace.len() + key.len() + value.len();
+        if size > limits::KV_ENTRY_MAX {
+            let max = limits::KV_ENTRY_MAX;
+            return refused(format!("the entry has {size} bytes, {max} are possible"));
+        }
         let old = self.kv.get(namespace, key).map_or(0, |old| cost(namespace, key, old));
         if self.kv.size - old + cost(namespace, key, value) > limits::KV_SIZE_MAX {
             let max = limits::KV_SIZE_MAX;
@@ -114,7 +119,7 @@ impl Names {
     /// 102: an entry that is not there is deleted all the same: the one who asks again after a
     /// lost reply is told only when the first deletion is in the log.
     pub(crate) fn delete_kv(&mut self, entry: &KvKey) -> (Answer, Option<KvChange>) {
-        let too_long = entry.namespace.len() + entry.key.len() > limits::KV_SIZE_MAX;
+        let too_long = entry.namespace.len() + entry.key.len() > limits::KV_ENTRY_MAX;
         if entry.namespace.is_empty() || entry.key.is_empty() || too_long {
             return (Answer::Now(Reply::ok()), None); // no such entry can exist
         }
@@ -234,15 +239,20 @@ mod tests {
             expect!["1 the value is null; 102 deletes an entry"],
         );
         server.check(102, &[("namespace", "N")], expect!["0"]);
-        let big = "v".repeat(limits::KV_SIZE_MAX - 100);
+        let entries = limits::KV_SIZE_MAX / limits::KV_ENTRY_MAX - 1;
+        let big = "v".repeat(limits::KV_ENTRY_MAX - 4);
+        let keys: Vec<String> = (0..entries).map(|i| format!("{i:03}")).collect();
         let put = |key| [("namespace", "N"), ("key", key), ("value", big.as_str())];
-        server.check(100, &put("k"), expect!["0"]);
-        server.check(100, &put("k"), expect!["0"]);
+        server.check(100, &put("four"), expect!["1 the entry has 32769 bytes, 32768 are possible"]);
+        for key in &keys {
+            server.check(100, &put(key), expect!["0"]);
+            server.check(100, &put(key), expect!["0"]);
+        }
         server.check(
             100,
             &put("l"),
             expect!["1 the KV table is full (2097152 bytes); delete entries first"],
         );
-        assert_eq!(server.changes.len(), 2);
+        assert_eq!(server.changes.len(), 2 * entries);
     }
 }

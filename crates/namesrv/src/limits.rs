@@ -26,6 +26,10 @@ pub(crate) const INFLATED_SIZE_MAX: usize = 64 * 1024 * 1024;
 /// Bytes of all KV entries. A list of them fits in a frame even if JSON escapes each byte, to six.
 pub(crate) const KV_SIZE_MAX: usize = 2 * 1024 * 1024;
 
+/// Bytes of one entry: it is one state change in the log, where each of its texts has two bytes for
+/// its length, and the smallest log file must hold it.
+pub(crate) const KV_ENTRY_MAX: usize = 32 * 1024;
+
 /// What an entry counts beside its texts, so that many empty ones are bounded too.
 pub(crate) const KV_ENTRY_COST: usize = 64;
 

@@ -1,4 +1,4 @@
-//! The housekeeping thread: the next log file and room for it in advance, snapshots and deletion
+//! The housekeeping thread: the next log file and zeros in it in advance, snapshots and deletion
 //! behind, and an eye on the disk.
 //!
 //! In: where the log ends. Out: files, and whether sends are refused because the disk is full.
@@ -14,7 +14,7 @@ use kerolox_log::PhysicalOffset;
 use kerolox_log::disk::read_full;
 use kerolox_log::files::Files;
 use kerolox_log::identity::Identity;
-use kerolox_log::limits::ALLOCATE_AHEAD;
+use kerolox_log::limits::{ZERO_AHEAD, ZERO_SYNC};
 use kerolox_log::recover::{self, Origin};
 use kerolox_log::snapshot::{self, Snapshot};
 use kerolox_protocol::record::View;
@@ -31,8 +31,6 @@ pub struct Housekeeping {
     pub data_dir: std::path::PathBuf,
     pub retention: Retention,
     pub config: Config,
-    /// The disk has room up to here.
-    pub allocated: PhysicalOffset,
     pub full: bool,
 }
 
@@ -63,37 +61,44 @@ impl Housekeeping {
         }
     }
 
-    /// Reserves room ahead of the log's end. A full disk refuses sends before they touch the log.
+    /// Writes zeros ahead of the log's end: a later sync changes no metadata, and a full disk
+    /// refuses sends before they touch the log.
     fn make_room(&mut self) {
         let end = self.shared.with_core(|core, _| core.engine.log.end());
-        if self.allocated >= end.plus(ALLOCATE_AHEAD / 2) && !self.full {
+        if !self.full && self.files.zeroed() >= end.plus(ZERO_AHEAD / 2) {
             return;
         }
-        let reserved = self.reserve(end.plus(ALLOCATE_AHEAD));
-        match reserved {
+        let mut synced = self.files.zeroed();
+        match self.zero(end.plus(ZERO_AHEAD), &mut synced) {
             Ok(()) => {
                 if std::mem::take(&mut self.full) {
                     tracing::info!("the disk has room again: sends are taken");
                     self.shared.with_core(|core, _| core.engine.log.set_disk_end(None));
                 }
             }
-            Err(error) => {
+            Err(error) if is_full(&error) => {
                 if !std::mem::replace(&mut self.full, true) {
-                    tracing::error!(%error, allocated = self.allocated.0, "the disk has no room for the log: sends are refused once what is reserved is used up");
+                    tracing::error!(%error, position = synced.0, "the disk has no room for the log: sends are refused once what is reserved is used up");
                 }
-                let limit = Some(self.allocated.max(end));
-                self.shared.with_core(|core, _| core.engine.log.set_disk_end(limit));
+                self.shared.with_core(|core, _| core.engine.log.set_disk_end(Some(synced)));
+            }
+            Err(error) => {
+                tracing::error!(%error, "the disk fails: nothing is acknowledged until a restart");
+                let why = format!("Writing ahead of the commit log failed: {error}.");
+                self.shared.with_core(|core, _| core.engine.set_closed(Some(Closed::Failed(why))));
             }
         }
     }
 
-    fn reserve(&mut self, until: PhysicalOffset) -> io::Result<()> {
-        while self.allocated < until {
-            let (file, place) = self.files.at_or_make(self.allocated)?;
-            let left = self.files.file_size() - place;
-            let size = left.min(until.0 - self.allocated.0);
-            file.allocate(place, size)?;
-            self.allocated = self.allocated.plus(size);
+    fn zero(&self, until: PhysicalOffset, synced: &mut PhysicalOffset) -> io::Result<()> {
+        while self.files.zeroed() < until {
+            let file = self.files.zero_ahead()?;
+            let zeroed = self.files.zeroed();
+            let end_of_file = zeroed.0 % self.files.file_size() == 0;
+            if zeroed.0 - synced.0 >= ZERO_SYNC || end_of_file || zeroed >= until {
+                file.sync()?;
+                *synced = zeroed;
+            }
         }
         Ok(())
     }
@@ -216,4 +221,9 @@ impl Housekeeping {
             from = next;
         }
     }
+}
+
+/// Whether an error means that there is no room, rather than that the disk fails.
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

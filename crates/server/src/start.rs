@@ -207,6 +207,7 @@ impl Server {
         let shards = options.shards.clamp(1, 64);
         let shared =
             Arc::new(Shared::new(engine, names, shards, Readers::default(), files.clone()));
+        files.claim(end);
         let writer = Writer::new(files.clone(), end);
         let logger = Logger::new(shared.clone(), writer, options.durability);
         let logger = thread("kerolox-log", move || logger.run())?;
@@ -224,7 +225,6 @@ impl Server {
             data_dir: options.data_dir,
             retention: options.retention,
             config,
-            allocated: end,
             full: false,
         };
         threads.push(thread("kerolox-house", move || housekeeping.run())?);

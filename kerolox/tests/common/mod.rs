@@ -304,20 +304,20 @@ impl Server {
     }
 
     /// Waits until a number of `/metrics` is what is wanted.
-    pub(crate) fn wait_for_metric(&self, name: &str, wanted: impl Fn(i64) -> bool) {
+    pub(crate) async fn wait_for_metric(&self, name: &str, wanted: impl Fn(i64) -> bool) {
         let deadline = Instant::now() + Duration::from_secs(20);
         while !wanted(self.metric(name)) {
             assert!(Instant::now() < deadline, "{name} stays at {}", self.metric(name));
-            std::thread::sleep(Duration::from_millis(10));
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 
     /// Waits until the log holds a text.
-    pub(crate) fn wait_for_log(&self, text: &str) {
+    pub(crate) async fn wait_for_log(&self, text: &str) {
         let deadline = Instant::now() + Duration::from_secs(20);
         while !self.log().contains(text) {
             assert!(Instant::now() < deadline, "no {text:?} in the log\n{}", self.log());
-            std::thread::sleep(Duration::from_millis(10));
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 

@@ -436,13 +436,6 @@ impl DiskFile for FaultFile {
         Ok(())
     }
 
-    fn allocate(&self, _: u64, size: u64) -> io::Result<()> {
-        match self.disk.0.lock().faults.room {
-            Some(room) if room < size => Err(error(ENOSPC)),
-            _ => Ok(()),
-        }
-    }
-
     fn next_data(&self, at: u64) -> io::Result<Option<u64>> {
         Ok((at < self.size()?).then_some(at))
     }

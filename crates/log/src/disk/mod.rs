@@ -71,8 +71,6 @@ pub trait DiskFile: Send + Sync {
     /// Makes the written bytes and the size durable (`fdatasync`). Never called again on a file
     /// after it failed.
     fn sync(&self) -> io::Result<()>;
-    /// Reserves room for a range; its bytes read as zeros until written.
-    fn allocate(&self, at: u64, size: u64) -> io::Result<()>;
     /// The first position at or behind `at` that may hold something else than zeros.
     fn next_data(&self, at: u64) -> io::Result<Option<u64>>;
 }

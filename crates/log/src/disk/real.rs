@@ -97,14 +97,6 @@ impl DiskFile for RealFile {
         self.0.sync_data()
     }
 
-    fn allocate(&self, at: u64, size: u64) -> io::Result<()> {
-        match rustix::fs::fallocate(&self.0, rustix::fs::FallocateFlags::empty(), at, size) {
-            // A file system without it finds out when it writes.
-            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(()),
-            other => Ok(other?),
-        }
-    }
-
     fn next_data(&self, at: u64) -> io::Result<Option<u64>> {
         match rustix::fs::seek(&self.0, rustix::fs::SeekFrom::Data(at)) {
             Ok(found) => Ok(Some(found)),

@@ -1,0 +1,103 @@
+//! A start: from the files as they are to a broker that goes on.
+//!
+//! In: a disk. Out: a [`Broker`] and what recovery found, or why there is none. Follows
+//! `server/src/start.rs`.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use kerolox_engine::{Engine, Output, State};
+use kerolox_log::append::Appender;
+use kerolox_log::disk::Disk;
+use kerolox_log::files::Files;
+use kerolox_log::flush::Writer;
+use kerolox_log::identity::{self, Identity};
+use kerolox_log::recover::{self, Origin, Report};
+use kerolox_log::snapshot;
+use kerolox_log::tail::Tail;
+
+use crate::broker::Broker;
+use crate::broker::housekeeping::Housekeeping;
+use crate::broker::rounds::Rounds;
+use crate::clock::Clock;
+use crate::plan::{self, Plan};
+use crate::seam::Seam;
+
+/// The data directory.
+pub(crate) const DATA_DIR: &str = "/data";
+
+/// What a start found.
+pub(crate) struct Started {
+    pub(crate) broker: Broker,
+    pub(crate) report: Report,
+    /// The snapshot's position, if there is one.
+    pub(crate) snapshot: Option<u64>,
+    /// Snapshots that could not be read, changes that nobody knows.
+    pub(crate) oddities: Vec<String>,
+}
+
+/// Opens and recovers the log, and goes on with it.
+pub(crate) fn start(
+    seam: &Seam,
+    plan: &Plan,
+    fresh: Identity,
+    mut rounds: Rounds,
+    clock: &Clock,
+) -> Result<Started, String> {
+    let disk: Arc<dyn Disk> = Arc::new(seam.clone());
+    let dir = Path::new(DATA_DIR);
+    let config = plan::config();
+    disk.create_dir(dir).map_err(|e| e.to_string())?;
+    let (identity, file_size) = identity::open(&*disk, dir, Some(plan.file_size), fresh)
+        .map_err(|e| format!("identity: {e}"))?;
+    let files =
+        Files::open(disk.clone(), dir, file_size).map_err(|e| format!("opening the log: {e}"))?;
+    let (snapshot, mut oddities) = snapshot::read_newest(&*disk, dir, &identity)
+        .map_err(|e| format!("reading the snapshots: {e}"))?;
+    let mut state = State::new(&config);
+    let origin = snapshot.map(|snapshot| {
+        state.restore(&snapshot.state);
+        Origin { position: snapshot.position, before: snapshot.before }
+    });
+    let (resume, report) = recover::recover(&files, dir, &identity, origin, &mut state)
+        .map_err(|e| format!("recovery: {e}"))?;
+    if state.unknown_changes > 0 {
+        oddities.push(format!("{} unknown changes", state.unknown_changes));
+    }
+    let mut engine_config = config.clone();
+    engine_config.process.copy_from_slice(&fresh.number[..6]);
+    let log = Appender::new(identity, file_size, resume);
+    let mut engine = Engine::new(engine_config, state, log, &report);
+    engine.tail = Tail::new(plan.tail_bytes);
+    let end = engine.log.end();
+    rounds.recovered(end);
+    let files = Arc::new(files);
+    let broker = Broker {
+        writer: Writer::new(files.clone(), end),
+        housekeeping: Housekeeping {
+            identity,
+            data_dir: dir.to_owned(),
+            config,
+            allocated: end,
+            full: false,
+            files_ahead: plan.files_ahead,
+            log_bytes_max: plan.log_bytes_max,
+            retired: 0,
+        },
+        engine,
+        files,
+        out: Output::default(),
+        jobs: Default::default(),
+        waiting: Default::default(),
+        rounds,
+        durability: plan.durability,
+        confirm_unsynced: plan.cheats.confirm_unsynced,
+        fetched: Default::default(),
+        confirmed: end,
+        last_round: clock.elapsed(),
+        settled: false,
+        failed: false,
+    };
+    let snapshot = origin.map(|origin| origin.position.0);
+    Ok(Started { broker, report, snapshot, oddities })
+}
