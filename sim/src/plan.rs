@@ -33,8 +33,8 @@ pub(crate) struct Plan {
     pub(crate) file_size: u64,
     /// Recent rounds in memory: few, so that reads go to the disk, or all.
     pub(crate) tail_bytes: usize,
-    /// Log files that are made in advance.
-    pub(crate) files_ahead: u64,
+    /// Bytes of zeros, and files for them, in advance.
+    pub(crate) zero_ahead: u64,
     /// Bytes of the log beyond which the oldest file goes; 0: it stays.
     pub(crate) log_bytes_max: u64,
     /// A sync comes once in so many chances.
@@ -65,7 +65,7 @@ impl Plan {
             durability: if rng.one_in(4) { Durability::Async } else { Durability::Sync },
             file_size,
             tail_bytes: one_of(rng, &[1, 16 << 10, 128 << 10, 8 << 20]),
-            files_ahead: rng.below(3),
+            zero_ahead: rng.below(3) * rng.below(2 * file_size),
             log_bytes_max: one_of(rng, &[0, 0, 2, 4]) * file_size,
             sync_one_in: one_of(rng, &[1, 2, 2, 5]),
             turn_max: one_of(rng, &[1, 4, 16]),

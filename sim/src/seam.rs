@@ -3,7 +3,7 @@
 //!
 //! In: calls of the log, of recovery, of housekeeping. Out: what a disk would do, or less.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -42,6 +42,9 @@ pub(crate) struct MoreFaults {
 struct State {
     lies: Lies,
     more: MoreFaults,
+    /// How often a sync of each file failed. As with Linux, every handle that was open then gets
+    /// the error once, from its own next sync.
+    failed_syncs: BTreeMap<PathBuf, u32>,
     /// Pages that cannot be read: file, number of the page.
     unreadable: BTreeSet<(PathBuf, u64)>,
     recovering: bool,
@@ -136,7 +139,9 @@ impl Disk for Seam {
 
     fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn DiskFile>> {
         let file = self.disk.open(path, how)?;
-        Ok(Arc::new(SeamFile { file, path: path.to_owned(), state: self.state.clone() }))
+        let state = self.state.clone();
+        let told = Mutex::new(state.lock().failed_syncs.get(path).copied().unwrap_or(0));
+        Ok(Arc::new(SeamFile { file, path: path.to_owned(), state, told }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -172,6 +177,8 @@ struct SeamFile {
     file: Arc<dyn DiskFile>,
     path: PathBuf,
     state: Arc<Mutex<State>>,
+    /// Of how many failed syncs this handle was told, or is older than.
+    told: Mutex<u32>,
 }
 
 impl SeamFile {
@@ -228,11 +235,12 @@ impl DiskFile for SeamFile {
         if self.state.lock().lies.sync && in_log(&self.path) {
             return Ok(());
         }
-        self.file.sync()
-    }
-
-    fn allocate(&self, at: u64, size: u64) -> io::Result<()> {
-        self.file.allocate(at, size)
+        let synced = self.file.sync();
+        let mut state = self.state.lock();
+        let failed = state.failed_syncs.entry(self.path.clone()).or_insert(0);
+        *failed += u32::from(synced.is_err());
+        let told = std::mem::replace(&mut *self.told.lock(), *failed);
+        if synced.is_ok() && told < *failed { Err(error(EIO)) } else { synced }
     }
 
     fn next_data(&self, at: u64) -> io::Result<Option<u64>> {

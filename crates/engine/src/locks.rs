@@ -1,7 +1,7 @@
 //! Queue locks of ordered consumers: one client of a group may consume a queue at a time. Released
 //! on request, when the connection closes, or when not renewed.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use kerolox_protocol::json::write::MessageQueue;
 
@@ -19,6 +19,8 @@ struct Lock {
 #[derive(Debug, Default)]
 pub struct Locks {
     by_group: HashMap<String, BTreeMap<MessageQueue, Lock>>,
+    /// Groups in which a connection holds, or held, a lock.
+    by_connection: HashMap<ConnectionId, BTreeSet<String>>,
 }
 
 impl Locks {
@@ -32,6 +34,7 @@ impl Locks {
         now: i64,
     ) -> bool {
         let locks = self.by_group.entry(group.to_owned()).or_default();
+        self.by_connection.entry(connection).or_default().insert(group.to_owned());
         let full = locks.len() >= LOCKS_MAX;
         let mine = Lock { client_id: client_id.to_owned(), connection, renewed: now };
         match locks.get_mut(queue) {
@@ -71,14 +74,18 @@ impl Locks {
     /// Releases what a closed connection held, and returns the groups concerned.
     pub fn connection_closed(&mut self, connection: ConnectionId) -> Vec<String> {
         let mut changed = Vec::new();
-        self.by_group.retain(|group, locks| {
+        for group in self.by_connection.remove(&connection).unwrap_or_default() {
+            let Some(locks) = self.by_group.get_mut(&group) else { continue };
             let before = locks.len();
             locks.retain(|_, lock| lock.connection != connection);
-            if locks.len() != before {
-                changed.push(group.clone());
+            let released = locks.len() != before;
+            if locks.is_empty() {
+                self.by_group.remove(&group);
             }
-            !locks.is_empty()
-        });
+            if released {
+                changed.push(group);
+            }
+        }
         changed
     }
 }

@@ -66,15 +66,13 @@ impl Engine {
     /// reported when it was found.
     pub(crate) fn deliver(&mut self, level: usize, from: i64, records: &[Option<Bytes>], now: i64) {
         self.delivering[level] = false;
-        let mut offset = from;
-        for record in records {
+        for (offset, record) in (from + 1..).zip(records) {
             let view = record.as_ref().and_then(|bytes| View::parse(bytes).ok());
             if let Some(view) = view
                 && self.deliver_one(&view, now).is_err()
             {
                 break; // No room: the rest stays due.
             }
-            offset += 1;
             self.change(&Change::Delayed { level: level as u8 + 1, offset }, now);
         }
     }

@@ -174,7 +174,8 @@ impl Engine {
         if self.closed.is_none() {
             self.deliver_due(now, out);
         }
-        if now - self.offsets_written >= OFFSETS_INTERVAL_MS {
+        // A clock that was set back must not put this off.
+        if !(0..OFFSETS_INTERVAL_MS).contains(&(now - self.offsets_written)) {
             self.offsets_written = now;
             self.write_offsets(OFFSETS_STEP_MAX);
         }

@@ -52,7 +52,8 @@ impl Files {
         let mut by_base = BTreeMap::new();
         for entry in disk.list(&dir)? {
             let base = Some(&entry.name).filter(|n| n.len() == 20).and_then(|n| n.parse().ok());
-            let Some(base) = base.filter(|base: &u64| base % file_size == 0 && !entry.is_dir)
+            let Some(base) =
+                base.filter(|base: &u64| base.is_multiple_of(file_size) && !entry.is_dir)
             else {
                 let what = format!(
                     "{}/{} is no file of a commit log with files of {file_size} bytes; move it away",

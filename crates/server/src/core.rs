@@ -5,10 +5,11 @@
 //! others leave their batch in the inbox, which the holder empties before it lets go. So at low
 //! load a request crosses no thread but the log's.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use kerolox_engine::turn::Closed;
 use kerolox_engine::{
     Answer, Completion, ConnectionId, Engine, Incoming, Message, Origin, Output, Request,
 };
@@ -48,6 +49,7 @@ pub struct Shared {
     files: Arc<Files>,
     /// What is confirmed: replies up to here may leave.
     confirmed: AtomicU64,
+    failed: OnceLock<String>,
     /// Bytes of requests that are not answered yet.
     pub in_flight: AtomicUsize,
     /// Bytes of frames that did not arrive completely yet.
@@ -109,6 +111,7 @@ impl Shared {
             readers,
             files,
             confirmed,
+            failed: OnceLock::new(),
             in_flight: AtomicUsize::new(0),
             unfinished: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
@@ -145,6 +148,21 @@ impl Shared {
                 return;
             }
         }
+    }
+
+    /// The log failed: nothing is acknowledged any more. What waits for the disk is answered with
+    /// the reason.
+    pub fn fail(&self, why: String) {
+        self.with_core(|core, _| core.engine.set_closed(Some(Closed::Failed(why.clone()))));
+        self.failed.get_or_init(|| why);
+        for shard in &self.shards {
+            shard.notify.notify_one();
+        }
+    }
+
+    /// Why the log failed, if it did.
+    pub fn failed(&self) -> Option<&str> {
+        self.failed.get().map(String::as_str)
     }
 
     /// Runs `f` on the core, between turns.
@@ -283,6 +301,8 @@ impl Core {
                 self.engine.handle(incoming, now, &mut self.output);
             }
             CoreRequest::Names(origin, request) => self.handle_names(origin, request, now),
+            #[cfg(debug_assertions)]
+            CoreRequest::PanicInEngine(_) => panic!("asked for by a test"),
         }
         self.publish_topics();
     }

@@ -13,6 +13,8 @@ use kerolox_protocol::remoting::reply::Reply;
 pub enum CoreRequest {
     Broker(Incoming),
     Names(Origin, names::Request),
+    #[cfg(debug_assertions)]
+    PanicInEngine(Origin),
 }
 
 impl CoreRequest {
@@ -21,9 +23,18 @@ impl CoreRequest {
         match self {
             CoreRequest::Broker(incoming) => &incoming.origin,
             CoreRequest::Names(origin, _) => origin,
+            #[cfg(debug_assertions)]
+            CoreRequest::PanicInEngine(origin) => origin,
         }
     }
 }
+
+/// Request codes by which tests, in debug builds, ask for a panic: in a connection's code, which
+/// costs that connection, and in the engine, which costs the process.
+#[cfg(debug_assertions)]
+const PANIC_IN_CONNECTION: i32 = 0x7eed_0001;
+#[cfg(debug_assertions)]
+const PANIC_IN_ENGINE: i32 = 0x7eed_0002;
 
 /// What came of a frame.
 pub enum Decoded {
@@ -51,6 +62,10 @@ pub fn decode(bytes: &Bytes, connection: &Origin) -> Result<Decoded, FrameError>
         let origin = Origin { oneway: true, ..origin };
         return Ok(Decoded::Request(CoreRequest::Broker(Incoming { origin, request })));
     }
+    #[cfg(debug_assertions)]
+    if frame.code == PANIC_IN_CONNECTION {
+        panic!("asked for by a test");
+    }
     let refused = |reply| Ok(Decoded::Refused(origin, frame.code, reply));
     match names::Request::decode(&frame) {
         Some(Ok(request)) => return Ok(Decoded::Request(CoreRequest::Names(origin, request))),
@@ -60,6 +75,10 @@ pub fn decode(bytes: &Bytes, connection: &Origin) -> Result<Decoded, FrameError>
     match Request::decode(&frame) {
         Ok(Some(request)) => {
             Ok(Decoded::Request(CoreRequest::Broker(Incoming { origin, request })))
+        }
+        #[cfg(debug_assertions)]
+        Ok(None) if frame.code == PANIC_IN_ENGINE => {
+            Ok(Decoded::Request(CoreRequest::PanicInEngine(origin)))
         }
         Ok(None) => refused(Reply::refuse(
             response::REQUEST_CODE_NOT_SUPPORTED,

@@ -40,6 +40,13 @@ const RETENTION_EVERY: Duration = Duration::from_secs(10);
 const SPACE_EVERY: Duration = Duration::from_secs(1);
 
 impl Housekeeping {
+    /// Makes the first room, before anything is written: a start without it would fail at its first
+    /// round.
+    pub fn prepare(&self) -> io::Result<()> {
+        let end = self.files.zeroed();
+        self.zero(end.plus(ZERO_SYNC.min(self.files.file_size())), &mut { end })
+    }
+
     /// Runs until the server stops.
     pub fn run(mut self) {
         let mut last_space = None::<Instant>;
@@ -65,11 +72,12 @@ impl Housekeeping {
     /// refuses sends before they touch the log.
     fn make_room(&mut self) {
         let end = self.shared.with_core(|core, _| core.engine.log.end());
-        if !self.full && self.files.zeroed() >= end.plus(ZERO_AHEAD / 2) {
+        let ahead = ZERO_AHEAD.min(self.files.file_size());
+        if !self.full && self.files.zeroed() >= end.plus(ahead / 2) {
             return;
         }
         let mut synced = self.files.zeroed();
-        match self.zero(end.plus(ZERO_AHEAD), &mut synced) {
+        match self.zero(end.plus(ahead), &mut synced) {
             Ok(()) => {
                 if std::mem::take(&mut self.full) {
                     tracing::info!("the disk has room again: sends are taken");
@@ -85,7 +93,7 @@ impl Housekeeping {
             Err(error) => {
                 tracing::error!(%error, "the disk fails: nothing is acknowledged until a restart");
                 let why = format!("Writing ahead of the commit log failed: {error}.");
-                self.shared.with_core(|core, _| core.engine.set_closed(Some(Closed::Failed(why))));
+                self.shared.fail(why);
             }
         }
     }
@@ -94,7 +102,7 @@ impl Housekeeping {
         while self.files.zeroed() < until {
             let file = self.files.zero_ahead()?;
             let zeroed = self.files.zeroed();
-            let end_of_file = zeroed.0 % self.files.file_size() == 0;
+            let end_of_file = zeroed.0.is_multiple_of(self.files.file_size());
             if zeroed.0 - synced.0 >= ZERO_SYNC || end_of_file || zeroed >= until {
                 file.sync()?;
                 *synced = zeroed;
@@ -200,6 +208,11 @@ impl Housekeeping {
         let disk = &**self.files.disk();
         let (last, _) = snapshot::read_newest(disk, &self.data_dir, &self.identity)?;
         let mut state = State::for_folding(&self.config);
+        if last.is_none() && oldest > 0 {
+            return Err(
+                "no snapshot holds the state before the oldest file; nothing is deleted".into()
+            );
+        }
         let origin = last.filter(|s| s.position.0 >= oldest).map(|snapshot| {
             state.restore(&snapshot.state);
             Origin { position: snapshot.position, before: snapshot.before }

@@ -3,16 +3,18 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use kerolox_engine::turn::Closed;
 use tokio::net::TcpStream;
 
 use crate::core::Shared;
+use crate::limits::IDLE_SECONDS;
 
 /// What `/version` says.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -33,7 +35,7 @@ impl Progress {
 
     fn text(&self) -> String {
         let (done, total) = (self.done.load(Ordering::Relaxed), self.total.load(Ordering::Relaxed));
-        let percent = if total == 0 { 0 } else { done * 100 / total };
+        let percent = (done * 100).checked_div(total).unwrap_or(0);
         format!(
             "recovering the commit log: {percent} % ({} of at most {} MiB)\n",
             done >> 20,
@@ -61,6 +63,8 @@ pub async fn serve_subject(stream: TcpStream, subject: Subject) {
         async move { Ok::<_, Infallible>(answer(&request, &subject)) }
     });
     let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_secs(IDLE_SECONDS))
         .max_buf_size(64 << 10)
         .serve_connection(TokioIo::new(stream), service);
     if let Err(error) = connection.await {

@@ -55,7 +55,11 @@ pub struct Logger {
     /// The last round was a seal that says that all is flushed: nothing follows it while idle.
     settled: bool,
     overloaded_since: Option<i64>,
+    clock_behind: bool,
 }
+
+/// A clock this far behind the log's time is reported, in ms.
+const CLOCK_BEHIND_MS: i64 = 1_000;
 
 /// After this long without a round a last seal is written.
 const SETTLE: Duration = Duration::from_secs(1);
@@ -73,6 +77,7 @@ impl Logger {
             last_round: now,
             settled: false,
             overloaded_since: None,
+            clock_behind: false,
         }
     }
 
@@ -90,7 +95,8 @@ impl Logger {
                 rounds = self.fetch();
             }
             match self.write(&rounds) {
-                Ok(()) => rounds = self.confirm(),
+                Ok(false) => {}
+                Ok(true) => rounds = self.confirm(),
                 Err(e) => {
                     self.fail(&e);
                     return;
@@ -106,6 +112,18 @@ impl Logger {
             self.tick_if_due(core, out);
             self.take(core)
         })
+    }
+
+    /// The log's time never goes back; while the clock is behind it, its last value is used.
+    fn watch_clock(&mut self, last: i64, now: i64) {
+        let behind = last - now;
+        let reported = std::mem::replace(&mut self.clock_behind, behind > CLOCK_BEHIND_MS);
+        if self.clock_behind && !reported {
+            tracing::warn!(
+                behind_ms = behind,
+                "the clock was set back: messages keep the last store time until it has caught up"
+            );
+        }
     }
 
     fn take(&mut self, core: &mut Core) -> VecDeque<Round> {
@@ -135,6 +153,7 @@ impl Logger {
         let now = now_ms();
         core.tick(now, out);
         self.watch_load(core, now);
+        self.watch_clock(core.engine.log.store_timestamp(), now);
     }
 
     /// Only when requests have waited for room too long are sends refused.
@@ -158,7 +177,9 @@ impl Logger {
         }
     }
 
-    fn write(&mut self, rounds: &VecDeque<Round>) -> io::Result<()> {
+    /// Writes rounds, and syncs if it is time to. True if a watermark moved.
+    fn write(&mut self, rounds: &VecDeque<Round>) -> io::Result<bool> {
+        let before = self.writer.watermarks();
         let counters = &self.shared.counters;
         if !rounds.is_empty() {
             self.writer.write(rounds)?;
@@ -180,7 +201,7 @@ impl Logger {
             self.last_sync = Instant::now();
             counters.syncs.fetch_add(1, Ordering::Relaxed);
         }
-        Ok(())
+        Ok(self.writer.watermarks() != before)
     }
 
     /// Tells the engine what is confirmed, and takes the next rounds in the same breath.
@@ -213,7 +234,7 @@ impl Logger {
             core.engine.stop(out);
             self.take(core)
         });
-        let flushed = self.write(&rounds).and_then(|()| self.writer.sync()).and_then(|()| {
+        let flushed = self.write(&rounds).and_then(|_| self.writer.sync()).and_then(|()| {
             self.confirm();
             // The last seal says that all before it is flushed.
             let seal = shared.with_core(|core, _| core.engine.log.take_last_seal());
@@ -230,7 +251,7 @@ impl Logger {
     fn fail(&mut self, error: &io::Error) {
         tracing::error!(%error, "writing the log failed: nothing is acknowledged until a restart");
         let why = format!("Writing the commit log failed: {error}.");
-        self.shared.with_core(|core, _| core.engine.set_closed(Some(Closed::Failed(why))));
+        self.shared.fail(why);
         // Pulls and other reads go on, so time does, too.
         while !self.shared.stopping.load(Ordering::Acquire) {
             self.shared.log.wait(Duration::from_millis(TICK_MS));

@@ -31,15 +31,10 @@ pub fn scrape(shared: &Shared) -> String {
     scrape.text()
 }
 
+#[derive(Default)]
 struct Scrape {
     registry: Registry,
     base: Labels,
-}
-
-impl Default for Scrape {
-    fn default() -> Self {
-        Scrape { registry: Registry::default(), base: Vec::new() }
-    }
 }
 
 impl Scrape {

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use kerolox_engine::{Answer, Completion, ConnectionId, Message, Origin, Push, Request};
 use kerolox_log::PhysicalOffset;
+use kerolox_protocol::remoting::codes::response;
 use kerolox_protocol::remoting::frame::{self, FLAG_ONEWAY, Head};
 use kerolox_protocol::remoting::reply::Reply;
 use tokio::io::Interest;
@@ -118,7 +119,9 @@ pub async fn run(
 impl Shard {
     fn is_drained(&self) -> bool {
         let connections = self.connections.borrow();
-        self.waiting.borrow().is_empty() && connections.values().all(|c| c.out.borrow().bytes == 0)
+        self.shared.shards[self.number].messages.lock().is_empty()
+            && self.waiting.borrow().is_empty()
+            && connections.values().all(|c| c.out.borrow().bytes == 0)
     }
 
     /// Serves one connection to its end.
@@ -328,6 +331,11 @@ impl Shard {
                 self.send(message, &mut touched);
             }
         }
+        if let Some(why) = self.shared.failed() {
+            for message in waiting.drain(..) {
+                self.send(not_confirmed(message, why), &mut touched);
+            }
+        }
         drop(waiting);
         for connection in touched {
             if connection.flush().is_err() {
@@ -420,6 +428,20 @@ impl Shard {
                 connection.changed.notify_one();
             }
         }
+    }
+}
+
+/// The answer to what the disk did not confirm before it failed.
+fn not_confirmed(message: Message, why: &str) -> Message {
+    match message {
+        Message::Reply(completion) => {
+            let remark = format!(
+                "service not available now. {why} Whether this request is on the disk is not known."
+            );
+            let reply = Reply::refuse(response::SERVICE_NOT_AVAILABLE, remark);
+            Message::Reply(Completion { answer: Answer::Now(reply), ..completion })
+        }
+        push => push,
     }
 }
 

@@ -77,6 +77,8 @@ pub struct Server {
     threads: Vec<JoinHandle<()>>,
     logger: Option<JoinHandle<()>>,
     shards: Vec<JoinHandle<()>>,
+    /// The shards live as long as somebody can hand them connections.
+    channels: Vec<mpsc::UnboundedSender<shard::Accepted>>,
     /// Where it listens. The VIP port is 0 if it could not be bound.
     pub ports: Ports,
     pub vip_port: u16,
@@ -189,6 +191,7 @@ impl Server {
             channels.push((Arc::new(AtomicUsize::new(0)), send));
         }
         server.shared.ready.store(true, Ordering::Release);
+        server.channels = channels.iter().map(|(_, channel)| channel.clone()).collect();
         let _ = ready.send((server.shared.clone(), channels));
         Ok(server)
     }
@@ -208,26 +211,26 @@ impl Server {
         let shared =
             Arc::new(Shared::new(engine, names, shards, Readers::default(), files.clone()));
         files.claim(end);
-        let writer = Writer::new(files.clone(), end);
-        let logger = Logger::new(shared.clone(), writer, options.durability);
-        let logger = thread("kerolox-log", move || logger.run())?;
-        let mut threads = Vec::new();
-        for number in 0..READERS {
-            let (shared, files) = (shared.clone(), files.clone());
-            threads.push(thread(&format!("kerolox-read-{number}"), move || {
-                readers::run(&shared, &files);
-            })?);
-        }
         let housekeeping = Housekeeping {
             shared: shared.clone(),
-            files,
+            files: files.clone(),
             identity,
             data_dir: options.data_dir,
             retention: options.retention,
             config,
             full: false,
         };
-        threads.push(thread("kerolox-house", move || housekeeping.run())?);
+        housekeeping.prepare().map_err(io_error("making room on the disk for the log"))?;
+        let writer = Writer::new(files.clone(), end);
+        let logger = Logger::new(shared.clone(), writer, options.durability);
+        let logger = thread("kerolox-log", move || logger.run())?;
+        let mut threads = vec![thread("kerolox-house", move || housekeeping.run())?];
+        for number in 0..READERS {
+            let (shared, files) = (shared.clone(), files.clone());
+            threads.push(thread(&format!("kerolox-read-{number}"), move || {
+                readers::run(&shared, &files);
+            })?);
+        }
         // The first round says what recovery believed.
         shared.log.wake();
         Ok(Server {
@@ -237,6 +240,7 @@ impl Server {
             threads,
             logger: Some(logger),
             shards: Vec::new(),
+            channels: Vec::new(),
             ports,
             vip_port: 0,
             report: Report::default(),
@@ -256,8 +260,9 @@ impl Server {
         self.shared.log.wake();
         let join = |thread: Option<JoinHandle<()>>| thread.is_none_or(|t| t.join().is_ok());
         let mut whole = join(self.logger.take());
-        // With the acceptor the channels to the shards end, and with them the shards.
         whole &= join(self.acceptor.take());
+        // With the channels to the shards these end, when what is confirmed has left.
+        self.channels.clear();
         for shard in self.shards.drain(..) {
             whole &= join(Some(shard));
         }
@@ -351,6 +356,11 @@ fn recover(options: &Options, progress: &Arc<Progress>) -> Result<Recovered, Sta
         .map_err(io_error(format!("reading the snapshots in {}", dir.display())))?;
     for what in unreadable {
         tracing::error!("a snapshot cannot be used: {what}");
+    }
+    if snapshot.is_none() && files.first().is_some_and(|first| first.0 > 0) {
+        tracing::error!(
+            "no snapshot holds the state before the oldest file: settings, offsets and delays of before are lost, topics get default settings"
+        );
     }
     let mut state = State::new(&options.engine);
     let origin = snapshot.map(|snapshot| {

@@ -93,7 +93,7 @@ impl Audit<'_> {
 
     fn topics(&mut self) -> Checked<BTreeMap<String, Topic>> {
         let reply = self.ask(Request::AllTopics)?;
-        let table: TopicTable = json(&reply)?;
+        let table: TopicTable = serde_json::from_slice(&body(&reply)).map_err(no_json)?;
         let actual = table.topic_config_table;
         let seq = self.books.next_seq();
         let settings = &mut self.books.settings;
@@ -117,7 +117,7 @@ impl Audit<'_> {
 
     fn groups(&mut self) -> Checked {
         let reply = self.ask(Request::AllGroups)?;
-        let table: GroupTable = json(&reply)?;
+        let table: GroupTable = serde_json::from_slice(&body(&reply)).map_err(no_json)?;
         let actual: BTreeMap<String, Group> = table.subscription_group_table;
         let seq = self.books.next_seq();
         let settings = &mut self.books.settings;
@@ -140,13 +140,7 @@ impl Audit<'_> {
     }
 
     /// Reads a queue from end to end.
-    fn queue(
-        &mut self,
-        topic: &str,
-        queue: i32,
-        known: &[u64],
-        found: &mut Inventory,
-    ) -> Checked {
+    fn queue(&mut self, topic: &str, queue: i32, known: &[u64], found: &mut Inventory) -> Checked {
         let question = || QueueQuestion { topic: topic.into(), queue_id: queue };
         let min = offset(&self.ask(Request::MinOffset(question()))?)?;
         let max = offset(&self.ask(Request::MaxOffset(question()))?)?;
@@ -161,7 +155,10 @@ impl Audit<'_> {
         let seq = self.books.next_seq();
         for record in &records {
             let place = record.place();
-            ensure!(record.topic == topic && record.queue == queue, "{place} is in {topic}/{queue}");
+            ensure!(
+                record.topic == topic && record.queue == queue,
+                "{place} is in {topic}/{queue}"
+            );
             while next < record.offset && self.books.damage.took(topic, queue, next) {
                 next += 1;
             }
@@ -177,8 +174,8 @@ impl Audit<'_> {
         ensure!(next == max, "{topic}/{queue} ends at {max}, but messages only at {next}");
         for position in known {
             let place = &self.books.messages.places[position];
-            let taken = *position < self.books.floor
-                || self.books.damage.took(topic, queue, place.offset);
+            let taken =
+                *position < self.books.floor || self.books.damage.took(topic, queue, place.offset);
             ensure!(
                 taken || found.positions.contains_key(position),
                 "message {} is gone: {topic}/{queue}:{} at {position}; the queue goes from {min} to {max}",
@@ -401,9 +398,12 @@ fn is_broker_topic(name: &str) -> bool {
     *name == *config.cluster || *name == *config.broker_name
 }
 
-fn json<T: for<'a> serde::Deserialize<'a>>(reply: &Reply) -> Checked<T> {
-    let body = reply.body.slices().concat();
-    serde_json::from_slice(&body).map_err(|e| Violation(format!("a reply is no JSON: {e}")))
+fn body(reply: &Reply) -> Vec<u8> {
+    reply.body.slices().concat()
+}
+
+fn no_json(error: serde_json::Error) -> Violation {
+    Violation(format!("a reply is no JSON: {error}"))
 }
 
 /// The offset in a reply.

@@ -58,7 +58,6 @@ pub(crate) struct Again {
 pub(crate) struct GivenBack {
     /// It stands between these positions.
     pub(crate) at: (u64, u64),
-    pub(crate) seq: u64,
     pub(crate) again: Again,
 }
 
@@ -218,10 +217,7 @@ impl Messages {
     /// Somebody was told how far a queue goes.
     pub(crate) fn told(&mut self, topic: &str, queue: i32, max: i64, seq: u64) {
         let topic = self.name(topic);
-        let told = self.told.entry((topic, queue)).or_insert((max, seq));
-        if max >= told.0 || seq > told.1 {
-            *told = (max, seq);
-        }
+        self.told.insert((topic, queue), (max, seq));
     }
 
     /// The highest offset that anyone was told of a queue since its topic was made.
@@ -239,7 +235,9 @@ impl Messages {
         }
         let message = self.get(again.id);
         let stored = |message: &&Message| {
-            message.level > 0 && *message.topic == *again.group && matches!(message.fate, Fate::Stored(_))
+            message.level > 0
+                && *message.topic == *again.group
+                && matches!(message.fate, Fate::Stored(_))
         };
         usize::from(message.filter(stored).is_some())
     }

@@ -1,17 +1,19 @@
-//! Housekeeping, one step at a time: log files in advance, snapshots and deletion behind.
+//! Housekeeping, one step at a time: log files and zeros in advance, snapshots and deletion behind.
 //!
 //! In: where the log ends. Out: files, snapshots, and whether sends are refused because the disk
 //! is full. Follows `server/src/housekeeping.rs`; only how far ahead it works is the plan's.
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use kerolox_engine::turn::Closed;
 use kerolox_engine::{Config, Engine, State};
 use kerolox_log::PhysicalOffset;
+use kerolox_log::disk::DiskFile;
 use kerolox_log::files::Files;
 use kerolox_log::identity::Identity;
-use kerolox_log::recover::{self, Origin};
+use kerolox_log::recover::{self, Origin, RecoverError};
 use kerolox_log::snapshot::{self, Snapshot};
 
 /// See the module's documentation.
@@ -19,10 +21,13 @@ pub(crate) struct Housekeeping {
     pub(crate) identity: Identity,
     pub(crate) data_dir: PathBuf,
     pub(crate) config: Config,
-    /// The disk has room up to here.
-    pub(crate) allocated: PhysicalOffset,
     pub(crate) full: bool,
-    pub(crate) files_ahead: u64,
+    /// Bytes of zeros ahead of the log's end.
+    pub(crate) zero_ahead: u64,
+    /// Zeros that are not synced yet, and their end.
+    pub(crate) unsynced: Option<(Arc<dyn DiskFile>, PhysicalOffset)>,
+    /// Up to where zeros are synced.
+    pub(crate) synced: PhysicalOffset,
     pub(crate) log_bytes_max: u64,
     /// Messages below may be gone: a file was about to be deleted.
     pub(crate) retired: u64,
@@ -32,31 +37,39 @@ pub(crate) struct Housekeeping {
 const WARNING_PERCENT: u64 = 90;
 
 impl Housekeeping {
-    /// Reserves room ahead of the log's end. A full disk refuses sends before they touch the log.
+    /// Writes some zeros ahead of the log's end, or syncs those that were written: one step of what
+    /// the server does in a loop. A full disk refuses sends before they touch the log.
     pub(crate) fn make_room(&mut self, engine: &mut Engine, files: &Files) {
-        let end = engine.log.end();
-        match self.reserve(files, end.plus(self.files_ahead * files.file_size())) {
-            Ok(()) => {
+        let until = engine.log.end().plus(self.zero_ahead);
+        match self.zero(files, until) {
+            Ok(false) => {}
+            Ok(true) => {
                 if std::mem::take(&mut self.full) {
                     engine.log.set_disk_end(None);
                 }
             }
-            Err(_) => {
+            Err(e) if e.kind() == io::ErrorKind::StorageFull => {
                 self.full = true;
-                engine.log.set_disk_end(Some(self.allocated.max(end)));
+                self.unsynced = None;
+                engine.log.set_disk_end(Some(self.synced));
+            }
+            Err(e) => {
+                let why = format!("Writing ahead of the commit log failed: {e}.");
+                engine.set_closed(Some(Closed::Failed(why)));
             }
         }
     }
 
-    fn reserve(&mut self, files: &Files, until: PhysicalOffset) -> io::Result<()> {
-        while self.allocated < until {
-            let (file, place) = files.at_or_make(self.allocated)?;
-            let left = files.file_size() - place;
-            let size = left.min(until.0 - self.allocated.0);
-            file.allocate(place, size)?;
-            self.allocated = self.allocated.plus(size);
+    /// Whether zeros are there and synced up to `until`.
+    fn zero(&mut self, files: &Files, until: PhysicalOffset) -> io::Result<bool> {
+        if let Some((file, zeroed)) = self.unsynced.take() {
+            file.sync()?;
+            self.synced = zeroed;
+        } else if files.zeroed() < until {
+            let file = files.zero_ahead()?;
+            self.unsynced = Some((file, files.zeroed()));
         }
-        Ok(())
+        Ok(self.unsynced.is_none() && files.zeroed() >= until)
     }
 
     /// Refuses sends while the disk is fuller than the warning level.
@@ -103,8 +116,10 @@ impl Housekeeping {
             state.restore(&snapshot.state);
             Origin { position: snapshot.position, before: snapshot.before }
         });
-        let folded = recover::fold(files, &self.identity, origin, until, &mut state)
-            .map_err(io::Error::other)?;
+        let folded = match recover::fold(files, &self.identity, origin, until, &mut state) {
+            Err(RecoverError::Io { source, .. }) => return Err(source),
+            other => other.map_err(io::Error::other)?,
+        };
         let snapshot =
             Snapshot { position: folded.position, before: folded.before, state: state.dump() };
         snapshot::write(disk, &self.data_dir, &self.identity, &snapshot)

@@ -15,7 +15,8 @@ use std::sync::Arc;
 
 use kerolox_engine::turn::Closed;
 use kerolox_engine::{
-    Answer, ColdPull, Completion, ConnectionId, Engine, Incoming, Load, Origin, Output, Request,
+    Answer, ColdPull, Completion, ConnectionId, Engine, Incoming, Load, Message, Origin, Output,
+    Request,
 };
 use kerolox_log::PhysicalOffset;
 use kerolox_log::append::Round;
@@ -27,7 +28,7 @@ use crate::broker::housekeeping::Housekeeping;
 use crate::broker::rounds::Rounds;
 use crate::clock::Clock;
 use crate::plan::Durability;
-use crate::violation::{Checked, ensure};
+use crate::violation::{Checked, Violation, ensure};
 
 /// Work for a disk reader.
 pub(crate) enum Job {
@@ -209,13 +210,15 @@ impl Broker {
             self.engine.handle(incoming, clock.now(), &mut out);
         }
         ensure!(before == self.engine.log.confirm_at(), "a question changed the log");
-        let completion = out.completions.pop();
-        ensure!(out.completions.is_empty(), "a question was answered twice");
-        match completion.map(|completion| completion.answer) {
-            Some(Answer::Now(reply)) => Ok(reply),
-            Some(Answer::Later(work)) => Ok(work()),
-            Some(Answer::Cold(pull)) => Ok(pull.read(&self.files).0),
-            None => Err(crate::violation::Violation("a question got no answer".into())),
+        let answer = out.messages.pop();
+        ensure!(out.messages.is_empty(), "a question was answered twice");
+        match answer {
+            Some(Message::Reply(Completion { answer: Answer::Now(reply), .. })) => Ok(reply),
+            Some(Message::Reply(Completion { answer: Answer::Later(work), .. })) => Ok(work()),
+            Some(Message::Reply(Completion { answer: Answer::Cold(pull), .. })) => {
+                Ok(pull.read(&self.files).0)
+            }
+            Some(Message::Push(_)) | None => Err(Violation("a question got no answer".into())),
         }
     }
 }

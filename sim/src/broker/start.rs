@@ -72,15 +72,17 @@ pub(crate) fn start(
     let end = engine.log.end();
     rounds.recovered(end);
     let files = Arc::new(files);
+    files.claim(end);
     let broker = Broker {
         writer: Writer::new(files.clone(), end),
         housekeeping: Housekeeping {
             identity,
             data_dir: dir.to_owned(),
             config,
-            allocated: end,
             full: false,
-            files_ahead: plan.files_ahead,
+            zero_ahead: plan.zero_ahead,
+            unsynced: None,
+            synced: end,
             log_bytes_max: plan.log_bytes_max,
             retired: 0,
         },

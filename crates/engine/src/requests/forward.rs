@@ -6,7 +6,7 @@ use kerolox_log::PhysicalOffset;
 use kerolox_protocol::ids;
 use kerolox_protocol::remoting::client::{ConsumeDirectly, RunningInfo};
 use kerolox_protocol::remoting::codes::{request, response};
-use kerolox_protocol::remoting::reply::{Body, Reply};
+use kerolox_protocol::remoting::reply::{Body, Reply, cut};
 
 use crate::limits::{FORWARD_MS_MAX, PENDING_MAX};
 use crate::load::Continuation;
@@ -122,7 +122,7 @@ impl Engine {
         out: &mut Output,
     ) {
         if let Some(origin) = self.pending.answered(opaque) {
-            let remark = remark.map(Into::into);
+            let remark = remark.map(cut);
             let body = if body.is_empty() { Body::Empty } else { Body::One(body) };
             out.reply(origin, Reply { code, remark, body, ..Reply::default() });
         }

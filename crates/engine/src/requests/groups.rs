@@ -80,6 +80,11 @@ impl Engine {
             out.reply(origin, Reply::refuse(response::INVALID_PARAMETER, remark));
             return;
         }
+        // No such group can exist; and its name would go into the log, however long.
+        if let Err(why) = check_group(group) {
+            out.reply(origin, Reply::refuse(response::INVALID_PARAMETER, why));
+            return;
+        }
         let clean_offsets = header.clean_offset;
         if self.state.groups.get(group).is_some() || clean_offsets {
             self.change(&Change::GroupDelete { group: group.into(), clean_offsets }, now);

@@ -23,7 +23,9 @@ impl Engine {
     pub(crate) fn lock(&mut self, origin: Origin, batch: LockBatch, now: i64, out: &mut Output) {
         let reply = names(&batch).map(|(group, client)| {
             let connection = origin.connection;
-            let mine = |queue: &&_| self.locks.lock(group, queue, client, connection, now);
+            // A group that sent no heartbeat does not exist: nothing is kept for it.
+            let known = self.state.groups.get(group).is_some();
+            let mine = |queue: &&_| known && self.locks.lock(group, queue, client, connection, now);
             Reply::json(&LockedBatch {
                 locked: batch.mq_set.iter().filter(mine).cloned().collect(),
             })

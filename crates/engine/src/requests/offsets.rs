@@ -18,7 +18,7 @@ fn offset(offset: i64) -> Reply {
 }
 
 impl Engine {
-    /// 14. A group without an offset gets 22 and follows its own start policy, except where the
+    /// The answer to 14: a group without an offset gets 22 and follows its own start policy, except where the
     /// queue's first message is still hot: then it starts at 0, as with Apache's broker.
     pub(crate) fn query_consumer_offset(
         &mut self,

@@ -1,6 +1,8 @@
 //! 222: a group's offsets are set by time, or in one queue to a given offset. The next pull of each
 //! queue is told (21); with `useServerSideResetOffset=false` the clients are told instead (220).
 
+use std::borrow::Cow;
+
 use kerolox_log::PhysicalOffset;
 use kerolox_log::index::queue::Boundary;
 use kerolox_protocol::json::write::{MessageQueue, by_queue};
@@ -9,14 +11,17 @@ use kerolox_protocol::remoting::client::ResetClientOffset;
 use kerolox_protocol::remoting::codes::{request, response};
 use kerolox_protocol::remoting::reply::Reply;
 
+use crate::change::Change;
 use crate::output::{Output, Push};
 use crate::request::Origin;
 use crate::turn::Engine;
 
 impl Engine {
     pub(crate) fn reset_offset(&mut self, origin: Origin, header: &ResetOffset, out: &mut Output) {
-        let reply = self.reset(header, out).unwrap_or_else(|refusal| refusal);
-        out.reply(origin, reply);
+        match self.reset(header, out) {
+            Ok(reply) => out.reply_at(origin, reply, self.log.confirm_at()),
+            Err(refusal) => out.reply(origin, refusal),
+        }
     }
 
     fn reset(&mut self, header: &ResetOffset, out: &mut Output) -> Result<Reply, Reply> {
@@ -70,6 +75,10 @@ impl Engine {
         for (queue, offset) in targets {
             self.resets.remove(&(group.to_owned(), topic.to_owned(), queue));
             self.commit_offset(group, topic, queue, offset);
+            // Unlike a commit it is not coalesced: who is told of a reset can rely on it.
+            let (group_name, topic_name) = (Cow::Borrowed(group), Cow::Borrowed(topic));
+            let change = Change::Offset { group: group_name, topic: topic_name, queue, offset };
+            self.log.change(&change.encode());
             self.resets.insert((group.to_owned(), topic.to_owned(), queue), offset);
         }
         Ok(Reply::body(body))

@@ -9,7 +9,7 @@ use kerolox_log::append::AppendError;
 use kerolox_protocol::names::{
     DLQ_PREFIX, RETRY_PREFIX, SCHEDULE_TOPIC, check_topic, dlq_topic, is_no_send_topic,
 };
-use kerolox_protocol::record::{NewRecord, PROPERTIES_MAX};
+use kerolox_protocol::record::{NewRecord, PROPERTIES_MAX, SIZE_MIN, sys_flag};
 use kerolox_protocol::remoting::admin::{TopicConfig, perm};
 use kerolox_protocol::remoting::codes::{response, version};
 use kerolox_protocol::remoting::reply::{Reply, ReplyFields};
@@ -54,6 +54,17 @@ fn asked(encoded: &[u8]) -> Asked<'_> {
         }
     }
     asked
+}
+
+/// Bytes that a unique key takes among the properties of a message that came without one.
+const UNIQ_KEY_ROOM: usize = 1 + properties::UNIQ_KEY.len() + 1 + 56 + 1;
+/// Bytes of a record beside its topic, properties and body: with IPv6 hosts and a long topic.
+const RECORD_FIXED_MAX: usize = SIZE_MIN + 2 * 12 + 1;
+
+/// The flags without the transaction type: that is for the broker to set, and a record that is
+/// prepared or rolled back is in no queue.
+fn plain(flags: i32) -> i32 {
+    flags & !sys_flag::ROLLBACK
 }
 
 fn illegal(why: impl std::fmt::Display) -> Reply {
@@ -241,7 +252,7 @@ impl Engine {
             topic: &stored_topic.topic_name,
             queue_id: queue,
             flag: header.flag,
-            sys_flag: header.sys_flag,
+            sys_flag: plain(header.sys_flag),
             born_timestamp: header.born_timestamp,
             born_host: origin.peer,
             store_host: self.store_host(origin),
@@ -307,8 +318,13 @@ impl Engine {
                 return Err(illegal("a batch cannot hold delayed messages"));
             }
             self.refuse_what_comes_later(&asked)?;
+            let key = if asked.uniq_key.is_empty() { UNIQ_KEY_ROOM } else { 0 };
+            let properties = message.properties.len() + key;
+            if properties > PROPERTIES_MAX {
+                return Err(illegal("the properties of a message of the batch are too long"));
+            }
             no_wait &= asked.no_wait;
-            total += message.body.len() + message.properties.len() + header.topic.len() + 100;
+            total += message.body.len() + properties + header.topic.len() + RECORD_FIXED_MAX;
         }
         if let Some(end) = self.log.disk_end()
             && self.log.end().plus(2 * total as u64) > end
@@ -329,14 +345,11 @@ impl Engine {
                 made = self.unique_key(origin, now);
                 properties::push(stored.to_mut(), properties::UNIQ_KEY, &made);
             }
-            if stored.len() > PROPERTIES_MAX {
-                return Err(illegal("the properties of a message of the batch are too long"));
-            }
             let record = NewRecord {
                 topic: &topic.topic_name,
                 queue_id: queue,
                 flag: message.flag,
-                sys_flag: header.sys_flag,
+                sys_flag: plain(header.sys_flag),
                 born_timestamp: header.born_timestamp,
                 born_host: origin.peer,
                 store_host,

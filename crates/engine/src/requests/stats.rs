@@ -90,9 +90,10 @@ impl Engine {
         out: &mut Output,
     ) {
         let topic = &*header.topic;
-        let subscribed = self.members.groups().filter_map(|(group, members)| {
-            members.subscriptions.contains_key(topic).then(|| group.clone())
-        });
+        let members = self.members.groups();
+        let subscribed = members
+            .filter(|(_, members)| members.subscriptions.contains_key(topic))
+            .map(|(group, _)| group.clone());
         let committed = self.state.offsets.groups_of(topic).map(|group| group.to_string());
         let groups: BTreeSet<String> = subscribed.chain(committed).collect();
         out.reply(origin, Reply::json(&serde_json::json!({ "groupList": groups })));

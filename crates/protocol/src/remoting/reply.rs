@@ -105,7 +105,7 @@ impl Reply {
     /// A refusal.
     pub fn refuse(code: i32, remark: impl Into<Cow<'static, str>>) -> Self {
         debug_assert_ne!(code, response::SUCCESS);
-        Reply { code, remark: Some(remark.into()), ..Reply::default() }
+        Reply { code, remark: Some(cut(remark)), ..Reply::default() }
     }
 
     /// Appends the frame to `out`, without the body's bytes, which must follow.
@@ -114,4 +114,16 @@ impl Reply {
             Head { form, code: self.code, opaque, flag: FLAG_REPLY, remark: self.remark.clone() };
         frame::encode(out, &head, &self.fields, self.body.size());
     }
+}
+
+/// Longest remark, in bytes.
+const REMARK_MAX: usize = 4096;
+
+/// A remark may repeat what a client sent: it is cut where it grows too long to be read.
+pub fn cut(remark: impl Into<Cow<'static, str>>) -> Cow<'static, str> {
+    let remark = remark.into();
+    if remark.len() <= REMARK_MAX {
+        return remark;
+    }
+    format!("{}…", &remark[..remark.floor_char_boundary(REMARK_MAX - 3)]).into()
 }

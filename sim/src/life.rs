@@ -1,0 +1,304 @@
+//! A broker's lives: how each begins with a recovery and ends with a crash, a failing disk, or a
+//! clean stop.
+//!
+//! In: the seed's choices. Out: crashes at every kind of moment, also during recovery itself and
+//! several times in a row; after each start the books are compared.
+
+use std::path::Path;
+
+use kerolox_log::disk::fault::Faults;
+use kerolox_log::files;
+use kerolox_log::recover::Report;
+
+use crate::books::Duty;
+use crate::books::audit::When;
+use crate::broker::start::{DATA_DIR, Started, start};
+use crate::plan::{DELAY_LEVELS_MS, Durability, fresh_identity};
+use crate::seam::MoreFaults;
+use crate::violation::{Checked, Violation, ensure};
+use crate::world::World;
+
+/// How a life ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The power goes in the middle of a call of the disk.
+    PowerInCall,
+    /// The power goes between two calls.
+    Power,
+    /// The process is killed.
+    Kill,
+    /// Syncs fail, then the process is killed or the power goes.
+    SyncFails,
+    WriteFails,
+    DirSyncFails,
+    SizeFails,
+    /// The disk has little room for a while.
+    RoomEnds,
+    Stop,
+}
+
+/// Starts that go wrong in a row.
+const RESTARTS_MAX: u64 = 4;
+
+impl World<'_> {
+    /// The whole run of a seed, without damage.
+    pub(crate) fn run(&mut self) -> Checked {
+        for _ in 0..self.plan.lives {
+            self.start()?;
+            self.live()?;
+        }
+        self.start()?;
+        self.rest()?;
+        self.stop_cleanly()?;
+        self.start()?;
+        self.audit(When::AtRest)
+    }
+
+    fn choose_end(&mut self) -> End {
+        match self.rng.below(20) {
+            0..6 => End::PowerInCall,
+            6..8 => End::Power,
+            8..12 => End::Kill,
+            12..14 => End::SyncFails,
+            14 => End::WriteFails,
+            15 => End::DirSyncFails,
+            16 => End::SizeFails,
+            17..19 => End::RoomEnds,
+            _ => End::Stop,
+        }
+    }
+
+    /// Lives for a while, then ends.
+    fn live(&mut self) -> Checked {
+        let end = self.choose_end();
+        let steps = 1 + self.rng.below(2 * self.plan.steps);
+        // Early and late, so that faults meet a broker that has just started, too.
+        let breaks_at = self.rng.below(steps);
+        self.events.add(|| format!("a life of {steps} steps, ends with {end:?}"));
+        for step in 0..steps {
+            if step == breaks_at {
+                self.break_disk(end);
+            }
+            self.step()?;
+            if self.seam.is_off() {
+                break;
+            }
+        }
+        let fails = matches!(
+            end,
+            End::SyncFails | End::WriteFails | End::DirSyncFails | End::SizeFails | End::RoomEnds
+        );
+        if end == End::Stop {
+            return self.stop_cleanly();
+        }
+        let power = self.seam.is_off()
+            || matches!(end, End::Power | End::PowerInCall)
+            || (fails && self.rng.one_in(2));
+        self.crash(power);
+        Ok(())
+    }
+
+    fn break_disk(&mut self, end: End) {
+        let rng = &mut self.rng;
+        let mut faults = Faults::default();
+        let mut more = MoreFaults::default();
+        match end {
+            End::PowerInCall => faults.power_off_in = Some(rng.below(20)),
+            End::SyncFails => faults.fail_syncs = 1 + rng.below(3) as u32,
+            End::WriteFails => faults.fail_writes = 1 + rng.below(2) as u32,
+            End::DirSyncFails => more.fail_dir_syncs = 1 + rng.below(2) as u32,
+            End::SizeFails => more.fail_sizes = 1 + rng.below(2) as u32,
+            End::RoomEnds => faults.room = Some(rng.below(2 * self.plan.file_size)),
+            End::Power | End::Kill | End::Stop => return,
+        }
+        self.events.add(|| format!("from now on {faults:?} {more:?}"));
+        self.seam.set_faults(faults, more);
+    }
+
+    /// The broker is gone at once.
+    pub(crate) fn crash(&mut self, power: bool) {
+        if let Some(broker) = self.broker.take() {
+            let marks = broker.watermarks();
+            let synced = match self.plan.durability {
+                Durability::Sync => broker.confirmed(),
+                Durability::Async => marks.flushed,
+            };
+            self.duty = Duty {
+                synced: synced.0,
+                written: broker.confirmed().0,
+                appended: self.duty.appended.max(broker.engine.log.confirm_at().0),
+                lossy: false,
+            };
+            // What the open round would have taken with its seal, and the rest of its file.
+            self.duty.appended += 2 * self.plan.file_size;
+            self.rounds = broker.rounds.clone();
+        }
+        self.after_crash(power);
+    }
+
+    fn after_crash(&mut self, power: bool) {
+        self.events.add(|| format!("crash, power {power}, {:?}", self.duty));
+        if power {
+            self.seam.power_cycle(&mut self.rng);
+            self.duty.lossy |= self.plan.durability == Durability::Async;
+        } else {
+            self.seam.reopen();
+        }
+        self.clients.lost_connection(&mut self.rng, self.duty.lossy);
+        let off = [0, 3, 500, 10_000][self.rng.below(4) as usize];
+        self.clock.advance(off);
+    }
+
+    /// Starts the broker, perhaps after attempts that a fault ends, and compares the books.
+    pub(crate) fn start(&mut self) -> Checked {
+        let mut left = if self.rng.one_in(3) { 1 + self.rng.below(RESTARTS_MAX) } else { 0 };
+        let Started { broker, report, snapshot, oddities } = loop {
+            let broken = left > 0;
+            if broken {
+                left -= 1;
+                self.break_start();
+            }
+            let fresh = fresh_identity(&mut self.rng);
+            self.seam.set_recovering(true);
+            let started = start(&self.seam, &self.plan, fresh, self.rounds.clone(), &self.clock);
+            self.seam.set_recovering(false);
+            match started {
+                Ok(started) => break started,
+                Err(why) => {
+                    self.events.add(|| format!("no start: {why}"));
+                    ensure!(broken, "the broker does not start: {why}");
+                    let power = self.seam.is_off() || self.rng.one_in(4);
+                    self.after_crash(power);
+                }
+            }
+        };
+        self.seam.heal();
+        self.events.add(|| format!("started: {report:?}"));
+        ensure!(oddities.is_empty(), "at the start: {oddities:?}");
+        self.broker = Some(broker);
+        self.books.floor = self.books.floor.max(snapshot.unwrap_or(0));
+        self.check_start(&report)?;
+        self.audit(When::Started)
+    }
+
+    /// Something goes wrong while the broker starts.
+    fn break_start(&mut self) {
+        let rng = &mut self.rng;
+        let mut faults = Faults::default();
+        let mut more = MoreFaults::default();
+        match rng.below(10) {
+            0..6 => faults.power_off_in = Some(rng.below(12)),
+            6 => faults.fail_syncs = 1 + rng.below(2) as u32,
+            7 => faults.fail_writes = 1,
+            8 => faults.room = Some(rng.below(3_000)),
+            _ => more.fail_sizes = 1,
+        }
+        self.events.add(|| format!("the start is broken by {faults:?} {more:?}"));
+        self.seam.set_faults(faults, more);
+    }
+
+    fn check_start(&mut self, report: &Report) -> Checked {
+        self.check_loss(&report.lost)?;
+        self.books.recovered(report.end.0, &self.duty)?;
+        ensure!(report.proof <= report.end, "the proof is behind the end: {report:?}");
+        if !self.duty.lossy {
+            // The number before may be lost with its round, if that was not confirmed.
+            let rises = report.start >= self.last_start.max(1);
+            ensure!(rises, "start {} after start {}", report.start, self.last_start);
+        }
+        self.last_start = report.start;
+        self.duty = Duty { appended: report.end.0, ..Duty::default() };
+        self.check_files(report)
+    }
+
+    /// What lies behind the log's end is zeros, and its files have their full length.
+    fn check_files(&self, report: &Report) -> Checked {
+        let dir = Path::new(DATA_DIR).join(files::DIR);
+        let Some(broker) = &self.broker else { return Ok(()) };
+        let end = report.end.0;
+        for base in broker.files.bases() {
+            let path = dir.join(format!("{base:020}"));
+            let content = self.seam.content(&path).unwrap_or_default();
+            let begin = end.saturating_sub(base).min(content.len() as u64) as usize;
+            let zeros = content[begin..].iter().all(|byte| *byte == 0);
+            ensure!(zeros, "behind the end of the log at {end} the file {base} is not empty");
+            let holds_end = (base..base + self.plan.file_size).contains(&end);
+            let size = content.len() as u64;
+            ensure!(
+                size == self.plan.file_size || !holds_end,
+                "the log ends at {end}, in the file {base} of {size} bytes"
+            );
+        }
+        Ok(())
+    }
+
+    /// Everything that waits is answered, written and synced; then the process ends.
+    pub(crate) fn stop_cleanly(&mut self) -> Checked {
+        self.seam.heal();
+        let healthy = |world: &Self| world.broker.as_ref().is_some_and(|b| !b.has_failed());
+        if !healthy(self) {
+            self.crash(false);
+            return Ok(());
+        }
+        if let Some(broker) = &mut self.broker {
+            broker.stop();
+        }
+        self.take_output((u64::MAX, 0))?;
+        self.flush_all()?;
+        // What arrives while a stop is under way is handled, too.
+        self.turn()?;
+        self.flush_all()?;
+        if let Some(broker) = &mut self.broker {
+            broker.stop();
+        }
+        self.take_output((u64::MAX, 0))?;
+        self.flush_all()?;
+        if let Some(broker) = &mut self.broker {
+            broker.take_last_seal();
+        }
+        self.write()?;
+        self.sync()?;
+        self.confirm()?;
+        let Some(broker) = &mut self.broker else { return Ok(()) };
+        let end = broker.confirmed().0;
+        ensure!(!broker.is_behind(), "a clean stop leaves something unwritten");
+        self.books.promise(end, || "a clean stop".to_owned());
+        self.books.commits.stopped();
+        self.crash(false);
+        Ok(())
+    }
+
+    /// Writes, syncs and confirms until nothing is left.
+    pub(crate) fn flush_all(&mut self) -> Checked {
+        for _ in 0..1_000 {
+            self.take()?;
+            if !self.broker.as_ref().is_some_and(|broker| broker.is_behind()) {
+                return Ok(());
+            }
+            self.write()?;
+            self.sync()?;
+            self.confirm()?;
+        }
+        Err(Violation("the log never comes to rest".into()))
+    }
+
+    /// No more requests: every delay passes, every answer comes. Then everything is compared.
+    pub(crate) fn rest(&mut self) -> Checked {
+        let behind = self.clock.behind();
+        let longest = DELAY_LEVELS_MS.iter().max().copied().unwrap_or(0);
+        // Once each for what was waiting, and for what is given back no more.
+        let steps = [1_100, longest + behind, 70_000 + behind, longest, 1_100];
+        for ms in steps {
+            self.clock.advance(ms);
+            for _ in 0..20 {
+                self.flush_all()?;
+                while self.broker.as_ref().is_some_and(|broker| !broker.jobs.is_empty()) {
+                    self.read_one()?;
+                }
+            }
+        }
+        let unanswered = self.clients.unanswered();
+        ensure!(unanswered.is_empty(), "never answered: {unanswered:?}");
+        self.audit(When::AtRest)
+    }
+}
