@@ -11,7 +11,6 @@ use kerolox_log::files;
 use kerolox_log::recover::Lost;
 
 use crate::books::Damage;
-use crate::books::audit::When;
 use crate::broker::rounds::NotedRound;
 use crate::broker::start::DATA_DIR;
 use crate::seam::PAGE;
@@ -60,7 +59,7 @@ impl World<'_> {
         self.rest()?;
         self.stop_cleanly()?;
         self.start()?;
-        self.audit(When::AtRest)
+        self.rest()
     }
 
     fn some_steps(&mut self) -> Checked {

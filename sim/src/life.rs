@@ -51,7 +51,7 @@ impl World<'_> {
         self.rest()?;
         self.stop_cleanly()?;
         self.start()?;
-        self.audit(When::AtRest)
+        self.rest()
     }
 
     fn choose_end(&mut self) -> End {

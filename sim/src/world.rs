@@ -276,6 +276,7 @@ impl<'e> World<'e> {
             let back = 1 + self.rng.below(20_000) as i64;
             self.events.add(|| format!("the clock is set back by {back} ms"));
             self.clock.step_back(back);
+            self.books.commits.clock_stepped(self.clock.elapsed());
         }
         if self.rng.one_in(2) { self.tick() } else { Ok(()) }
     }

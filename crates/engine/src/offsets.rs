@@ -9,12 +9,17 @@ use std::sync::Arc;
 /// A group's offsets, by topic, then by queue; −1: none.
 type ByTopic = BTreeMap<Arc<str>, Vec<i64>>;
 
+/// A group's queue: group, topic, queue.
+type QueueOf = (Arc<str>, Arc<str>, i32);
+
 /// All groups' offsets.
 #[derive(Debug, Default)]
 pub struct Offsets {
     by_group: HashMap<Arc<str>, ByTopic>,
     /// Not yet in the log: group, topic, queue.
-    dirty: BTreeSet<(Arc<str>, Arc<str>, i32)>,
+    dirty: BTreeSet<QueueOf>,
+    /// Of these, what goes to the log step by step, so that none waits for ever.
+    writing: BTreeSet<QueueOf>,
     /// Where each group last pulled, for statistics; not kept.
     pulled: HashMap<Arc<str>, ByTopic>,
 }
@@ -76,11 +81,16 @@ impl Offsets {
         }
     }
 
-    /// Takes up to `max` offsets that have to go to the log.
-    pub fn take_dirty(&mut self, max: usize) -> Vec<(Arc<str>, Arc<str>, i32, i64)> {
+    /// What changed until now goes to the log next.
+    pub fn begin_writing(&mut self) {
+        self.writing.extend(std::mem::take(&mut self.dirty));
+    }
+
+    /// Takes up to `max` offsets that go to the log now.
+    pub fn take_writing(&mut self, max: usize) -> Vec<(Arc<str>, Arc<str>, i32, i64)> {
         let mut taken = Vec::new();
         while taken.len() < max
-            && let Some((group, topic, queue)) = self.dirty.pop_first()
+            && let Some((group, topic, queue)) = self.writing.pop_first()
         {
             if let Some(offset) = self.get(&group, &topic, queue) {
                 taken.push((group, topic, queue, offset));
@@ -91,7 +101,7 @@ impl Offsets {
 
     /// Whether offsets have to go to the log.
     pub fn is_dirty(&self) -> bool {
-        !self.dirty.is_empty()
+        !self.dirty.is_empty() || !self.writing.is_empty()
     }
 
     /// Topics in which a group has offsets.
@@ -112,14 +122,18 @@ impl Offsets {
                 topics.remove(topic);
             }
         }
-        self.dirty.retain(|(_, dirty, _)| &**dirty != topic);
+        for changed in [&mut self.dirty, &mut self.writing] {
+            changed.retain(|(_, of, _)| &**of != topic);
+        }
     }
 
     /// Forgets a group.
     pub fn delete_group(&mut self, group: &str) {
         self.by_group.remove(group);
         self.pulled.remove(group);
-        self.dirty.retain(|(dirty, _, _)| &**dirty != group);
+        for changed in [&mut self.dirty, &mut self.writing] {
+            changed.retain(|(of, _, _)| &**of != group);
+        }
     }
 
     /// Every offset: group, topic, queue, offset.

@@ -93,7 +93,7 @@ impl Engine {
         let mut record = view.to_new();
         record.topic = &name;
         record.queue_id = queue;
-        self.log.keep_together(record.size(), NOTE_BYTES);
+        self.log.keep_together(record.size(), 1, NOTE_BYTES);
         self.store(id, &record, now).map(drop)
     }
 }

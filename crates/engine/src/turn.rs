@@ -142,6 +142,12 @@ impl Engine {
             }
             Request::Lock(batch) => self.lock(origin, batch, now, out),
             Request::Unlock(batch) => self.unlock(origin, batch, out),
+            Request::CreateTopic(_)
+            | Request::DeleteTopic(_)
+            | Request::CreateGroup(_)
+            | Request::DeleteGroup(_)
+            | Request::ResetOffset(_)
+                if self.refuse_change(origin, out) => {}
             Request::CreateTopic(h) => self.create_topic(origin, &h, now, out),
             Request::DeleteTopic(h) => self.delete_topic(origin, &h, now, out),
             Request::TopicConfig(h) => self.topic_config(origin, &h, out),
@@ -177,8 +183,9 @@ impl Engine {
         // A clock that was set back must not put this off.
         if !(0..OFFSETS_INTERVAL_MS).contains(&(now - self.offsets_written)) {
             self.offsets_written = now;
-            self.write_offsets(OFFSETS_STEP_MAX);
+            self.state.offsets.begin_writing();
         }
+        self.write_offsets();
         for origin in self.pending.expire(now) {
             let remark = "the consumer did not answer within 10 s; see whether it still runs";
             out.reply(origin, Reply::refuse(response::CONSUME_MSG_TIMEOUT, remark));
@@ -191,12 +198,41 @@ impl Engine {
         }
     }
 
-    /// Puts committed offsets into the log.
-    fn write_offsets(&mut self, max: usize) {
-        for (group, topic, queue, offset) in self.state.offsets.take_dirty(max) {
+    /// Puts some of the committed offsets into the log, if it takes anything.
+    fn write_offsets(&mut self) {
+        if self.takes_no_changes().is_some() {
+            return;
+        }
+        for (group, topic, queue, offset) in self.state.offsets.take_writing(OFFSETS_STEP_MAX) {
             let (group, topic) = (Cow::Borrowed(&*group), Cow::Borrowed(&*topic));
             self.log.change(&Change::Offset { group, topic, queue, offset }.encode());
         }
+    }
+
+    /// Why the durable state cannot change now: the log failed, or the disk is full to the last.
+    pub(crate) fn takes_no_changes(&self) -> Option<Reply> {
+        if let Some(Closed::Failed(why)) = &self.closed {
+            let remark = format!(
+                "service not available now. {why} Nothing is changed until the broker is restarted."
+            );
+            return Some(Reply::refuse(response::SERVICE_NOT_AVAILABLE, remark));
+        }
+        if self.log.has_room_for_changes() {
+            return None;
+        }
+        let remark = "service not available now. It may be caused by disk full: there is no room for changes of topics, groups and settings. Free some room; they go on without a restart";
+        Some(Reply::refuse(response::SERVICE_NOT_AVAILABLE, remark))
+    }
+
+    /// Refuses a change of the durable state, if there is a reason.
+    pub fn refuse_change(&mut self, origin: Origin, out: &mut Output) -> bool {
+        let refusal = self.takes_no_changes();
+        let refused = refusal.is_some();
+        if let Some(refusal) = refusal {
+            self.counters.refused += 1;
+            out.reply(origin, refusal);
+        }
+        refused
     }
 
     /// The last turn: every waiting pull is answered, every offset goes to the log.
@@ -204,8 +240,9 @@ impl Engine {
         while let Some((number, topic, queue)) = self.deadlines.take_any() {
             self.answer_parked(number, topic, queue, out);
         }
-        while self.state.offsets.is_dirty() {
-            self.write_offsets(OFFSETS_STEP_MAX);
+        self.state.offsets.begin_writing();
+        while self.takes_no_changes().is_none() && self.state.offsets.is_dirty() {
+            self.write_offsets();
         }
     }
 

@@ -15,7 +15,8 @@ use kerolox_protocol::record::{BLANK_SIZE, NewRecord, write_blank};
 use crate::PhysicalOffset;
 use crate::identity::Identity;
 use crate::limits::{
-    ARENA_BYTES, RECORD_MAX, ROUND_BYTES_MAX, ROUND_CHANGES_MAX, ROUND_RECORDS_MAX,
+    ARENA_BYTES, DISK_MARGIN, RECORD_MAX, ROUND_BYTES_MAX, ROUND_CHANGES_MAX, ROUND_READ_MAX,
+    ROUND_RECORDS_MAX,
 };
 use crate::seal::{self, FLAG_END_OF_FILE, FLAG_FIRST, Link, Listed, Seal};
 
@@ -163,7 +164,7 @@ impl Appender {
     }
 
     /// The largest record that a file can hold beside its seal.
-    fn record_max(&self) -> usize {
+    pub fn record_max(&self) -> usize {
         let overhead = (seal::size(1, ROUND_CHANGES_MAX.min(4096)) + BLANK_SIZE) as u64;
         usize::try_from(self.file_size - overhead).map_or(RECORD_MAX, |max| max.min(RECORD_MAX))
     }
@@ -186,7 +187,7 @@ impl Appender {
             Some(end) => {
                 // Twice a seal's room: the round may roll into the next file first.
                 let seal = seal::size(self.list.len() + 1, self.changes.len());
-                let need = (bytes + 2 * (seal + BLANK_SIZE)) as u64;
+                let need = (bytes + 2 * (seal + BLANK_SIZE)) as u64 + DISK_MARGIN;
                 let fits = self.end().plus(need) <= end && self.fits(bytes, 1, 0);
                 if fits { Ok(()) } else { Err(AppendError::DiskFull(end)) }
             }
@@ -251,10 +252,18 @@ impl Appender {
         seal::push_change(&mut self.changes, self.list.len() as u32, change);
     }
 
-    /// Makes sure that a record of `bytes` bytes and `changes` bytes of state changes, which
-    /// follow now, will stand in one round: both are believed after a crash, or neither.
-    pub fn keep_together(&mut self, bytes: usize, changes: usize) {
-        self.make_room(bytes, usize::from(bytes > 0), changes);
+    /// Makes sure that `records` records of `bytes` bytes in all, and `changes` bytes of state
+    /// changes, which follow now, will stand in one round: all are believed after a crash, or none.
+    /// What is larger than a round may be is not kept together.
+    pub fn keep_together(&mut self, bytes: usize, records: usize, changes: usize) {
+        self.make_room(bytes, records, changes);
+        let seal = seal::size(self.list.len() + records, self.changes.len() + changes);
+        self.reserve((bytes + seal + BLANK_SIZE).min(ROUND_READ_MAX));
+    }
+
+    /// Whether the disk has room for state changes. Messages leave some when it is full.
+    pub fn has_room_for_changes(&self) -> bool {
+        self.disk_end.is_none_or(|end| self.end().plus(DISK_MARGIN / 4) <= end)
     }
 
     /// Closes the open round, if it holds anything, and takes all closed rounds.
@@ -392,12 +401,32 @@ mod tests {
         let mut log = appender(64 << 10);
         let body = vec![0; 64 << 10];
         assert!(matches!(log.append(&record(&body), 0, 0), Err(AppendError::TooLarge { .. })));
-        log.set_disk_end(Some(PhysicalOffset(3000)));
+        let end = PhysicalOffset(DISK_MARGIN + 3000);
+        log.set_disk_end(Some(end));
         log.append(&record(&[0; 1000]), 0, 0).unwrap();
         let full = log.append(&record(&[0; 2000]), 1, 0).unwrap_err();
-        assert_eq!(full, AppendError::DiskFull(PhysicalOffset(3000)));
+        assert_eq!(full, AppendError::DiskFull(end));
+        assert!(log.has_room_for_changes());
         log.set_disk_end(None);
         log.append(&record(&[0; 2000]), 1, 0).unwrap();
+    }
+
+    #[test]
+    fn what_is_kept_together_stands_in_one_round() {
+        let mut log = appender(64 << 20);
+        for (count, size) in [(1, 300 << 10), (700, 1500), (40, 100_000), (3, 10)] {
+            // Something before it, so that the arena is never at its start.
+            log.append(&record(&[1; 3000]), 0, 0).unwrap();
+            let body = vec![7; size];
+            let bytes = record(&body).size();
+            log.keep_together(count * bytes, count, 50);
+            let before = log.closed.len();
+            for _ in 0..count {
+                log.append(&record(&body), 0, 0).unwrap();
+            }
+            log.change(&[9; 40]);
+            assert_eq!(log.closed.len(), before, "{count} records of {size} bytes");
+        }
     }
 
     #[test]

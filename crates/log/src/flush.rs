@@ -61,7 +61,11 @@ impl Writer {
         let mut parts: Vec<&[u8]> = Vec::new();
         let mut begin = None;
         let mut rounds = rounds.into_iter().peekable();
+        let mut follows = self.marks.written;
         while let Some(round) = rounds.next() {
+            // A hole would end the log at the next start, whatever was acknowledged behind it.
+            debug_assert_eq!(round.begin, follows, "the round follows what is written");
+            follows = round.next;
             let start = *begin.get_or_insert(round.begin);
             parts.push(&round.bytes);
             let same_file =

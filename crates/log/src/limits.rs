@@ -20,9 +20,11 @@ pub const ROUND_READ_MAX: usize = ROUND_BYTES_MAX + RECORD_MAX + ROUND_RECORDS_M
 /// Memory in which the open round grows; rounds share such an area until all are dropped.
 pub const ARENA_BYTES: usize = 256 << 10;
 /// Recent rounds that stay in memory, in bytes: tail reads never touch the disk.
-pub const TAIL_BYTES: usize = 24 << 20;
+pub const TAIL_BYTES: usize = 16 << 20;
 /// Bytes that recovery copies of an unproven tail at most before it cuts it.
 pub const SET_ASIDE_MAX: u64 = 64 << 20;
+/// Room that messages leave when the disk is full: for seals and state changes.
+pub const DISK_MARGIN: u64 = 256 << 10;
 /// Zeros are written this far ahead of the tail: a sync then changes no metadata, and a full disk
 /// is a refusal before the append, not a failed write after it.
 pub const ZERO_AHEAD: u64 = 16 << 20;

@@ -475,17 +475,13 @@ impl<'a> Window<'a> {
             };
             let old = self.bytes.len();
             self.bytes.resize(old + want, 0);
-            let read = match read_full(&*file, &mut self.bytes[old..], place + held as u64) {
-                Ok(read) => read,
-                // A sector that the disk cannot read is damage, not the end of the start.
-                Err(e) if e.raw_os_error() == Some(EIO) => 0,
-                Err(e) => {
+            let (read, bad) = read_sound(&*file, &mut self.bytes[old..], place + held as u64)
+                .map_err(|e| {
                     let at = self.begin.plus(held as u64);
-                    return Err(failed(format!("reading the log at {at}"))(e));
-                }
-            };
+                    failed(format!("reading the log at {at}"))(e)
+                })?;
             self.bytes.truncate(old + read);
-            self.ended = read < want || left == want as u64;
+            self.ended = bad || read < want || left == want as u64;
         }
         Ok(())
     }
@@ -525,6 +521,34 @@ impl<'a> Window<'a> {
 /// `EIO` on every Unix.
 const EIO: i32 = 5;
 
+/// Reads as [`read_full`], but up to the first page that the disk cannot read; true if there is
+/// one. Such a page is damage, not the end of the start, and what lies before it is sound.
+fn read_sound(file: &dyn DiskFile, buf: &mut [u8], at: u64) -> io::Result<(usize, bool)> {
+    let mut done = 0;
+    let mut most = buf.len();
+    while done < buf.len() {
+        let place = at + done as u64;
+        let end = buf.len().min(done + most);
+        match file.read_at(&mut buf[done..end], place) {
+            Ok(0) => break,
+            Ok(n) => done += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) if e.raw_os_error() == Some(EIO) => {
+                let page = PAGE - place as usize % PAGE;
+                if most <= page {
+                    return Ok((done, true));
+                }
+                // The call may have failed for a page far behind.
+                most = page;
+                continue;
+            }
+            Err(e) => return Err(e),
+        }
+        most = most.max(PAGE);
+    }
+    Ok((done, false))
+}
+
 /// Finds the next good seal whose record begins at or behind `from`: the seal, where its record
 /// ends, and where it begins. Looks for seals alone, to the end of the last file: a message body
 /// may hold a perfect record, but no client knows the log's number.
@@ -551,14 +575,7 @@ fn next_seal(
                 Ok(None) => break,
                 Err(e) => return Err(read_error(e)),
             }
-            let read = match read_full(&*file, &mut chunk, place) {
-                Ok(read) => read,
-                Err(e) if e.raw_os_error() == Some(EIO) => {
-                    place += 4096;
-                    continue;
-                }
-                Err(e) => return Err(read_error(e)),
-            };
+            let (read, bad) = read_sound(&*file, &mut chunk, place).map_err(read_error)?;
             for hit in finder.find_iter(&chunk[..read]) {
                 let Some(at) = (place + hit as u64).checked_sub(BODY_AT as u64) else { continue };
                 let position = PhysicalOffset(base + at);
@@ -568,6 +585,10 @@ fn next_seal(
                 if let Some((seal, size)) = seal_at(&*file, identity, position, at)? {
                     return Ok(Some((seal, position.plus(size), position)));
                 }
+            }
+            if bad {
+                place = behind_page(place + read as u64);
+                continue;
             }
             if read < needle.len() || place + read as u64 >= file_size {
                 break;
@@ -587,7 +608,7 @@ fn seal_at(
 ) -> Result<Option<(Seal, u64)>, RecoverError> {
     let mut head = [0; 8];
     let what = || format!("reading a seal at {position}");
-    if read_full(file, &mut head, place).map_err(failed(what()))? < head.len() {
+    if read_sound(file, &mut head, place).map_err(failed(what()))?.0 < head.len() {
         return Ok(None);
     }
     let Some((size, _)) = peek(&head) else { return Ok(None) };
@@ -595,7 +616,7 @@ fn seal_at(
         return Ok(None);
     }
     let mut bytes = vec![0; size as usize];
-    if read_full(file, &mut bytes, place).map_err(failed(what()))? < bytes.len() {
+    if read_sound(file, &mut bytes, place).map_err(failed(what()))?.0 < bytes.len() {
         return Ok(None);
     }
     let Ok(record) = View::parse(&bytes) else { return Ok(None) };
@@ -607,6 +628,11 @@ fn seal_at(
 }
 
 const PAGE: usize = 4096;
+
+/// Where the page behind that of a place begins.
+fn behind_page(place: u64) -> u64 {
+    (place / PAGE as u64 + 1) * PAGE as u64
+}
 
 /// Sets aside and clears everything behind `end`.
 fn cut_tail(
@@ -654,14 +680,12 @@ fn stale_pages(
         let mut chunk = vec![0; READ_SIZE];
         while let Some(data) = file.next_data(place)? {
             place = place.max(data);
-            let read = match read_full(&*file, &mut chunk, place) {
-                Err(e) if e.raw_os_error() == Some(EIO) => {
-                    place += PAGE as u64;
-                    stale += PAGE as u64;
-                    continue;
-                }
-                other => other?,
-            };
+            let (read, bad) = read_sound(&*file, &mut chunk, place)?;
+            if read == 0 && bad {
+                place = behind_page(place);
+                stale += PAGE as u64;
+                continue;
+            }
             if read == 0 {
                 break;
             }
@@ -689,9 +713,15 @@ fn set_aside(
     let dir = data_dir.join("set-aside");
     let copy = || -> io::Result<PathBuf> {
         disk.create_dir(&dir)?;
-        let taken = disk.list(&dir)?.len();
-        let path = dir.join(format!("{:020}-{taken}", end.0));
-        let file = disk.open(&path, Open::Create)?;
+        // A crash may have taken the name of an earlier attempt and left that of a later one.
+        let mut number = disk.list(&dir)?.len();
+        let (path, file) = loop {
+            let path = dir.join(format!("{:020}-{number}", end.0));
+            match disk.open(&path, Open::Create) {
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => number += 1,
+                file => break (path, file?),
+            }
+        };
         let (mut at, mut copied) = (0u64, 0u64);
         stale_pages(files, end, |position, bytes| {
             if copied + bytes.len() as u64 > SET_ASIDE_MAX {

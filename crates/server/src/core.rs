@@ -342,6 +342,10 @@ impl Core {
     }
 
     fn handle_names(&mut self, origin: Origin, request: names::Request, now: i64) {
+        let changes = matches!(request, names::Request::PutKv(_) | names::Request::DeleteKv(_));
+        if changes && self.engine.refuse_change(origin, &mut self.output) {
+            return;
+        }
         let caller = names::Caller { connection: origin.connection.0, local_ip: origin.local_ip };
         let (answer, change) = self.names.handle(request, &caller, now as u64);
         let confirm_at = change.map(|change| {

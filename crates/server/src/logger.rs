@@ -94,6 +94,11 @@ impl Logger {
                 self.shared.log.wait(Duration::from_millis(TICK_MS));
                 rounds = self.fetch();
             }
+            if self.shared.failed().is_some() {
+                // Housekeeping found that the disk fails.
+                self.idle();
+                return;
+            }
             match self.write(&rounds) {
                 Ok(false) => {}
                 Ok(true) => rounds = self.confirm(),
@@ -252,7 +257,11 @@ impl Logger {
         tracing::error!(%error, "writing the log failed: nothing is acknowledged until a restart");
         let why = format!("Writing the commit log failed: {error}.");
         self.shared.fail(why);
-        // Pulls and other reads go on, so time does, too.
+        self.idle();
+    }
+
+    /// After a failure nothing is written any more, but time goes on: pulls are answered.
+    fn idle(&mut self) {
         while !self.shared.stopping.load(Ordering::Acquire) {
             self.shared.log.wait(Duration::from_millis(TICK_MS));
             let shared = self.shared.clone();

@@ -77,6 +77,15 @@ impl Commits {
         }
     }
 
+    /// The wall clock was set back: the broker may count a second anew.
+    pub(crate) fn clock_stepped(&mut self, elapsed: i64) {
+        for history in self.by_key.values_mut() {
+            for commit in history.iter_mut().rev().take_while(|commit| commit.due.is_none()) {
+                commit.at = elapsed;
+            }
+        }
+    }
+
     /// A clean stop: everything is in the log.
     pub(crate) fn stopped(&mut self) {
         self.ticked(i64::MAX, 0);

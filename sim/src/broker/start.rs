@@ -69,7 +69,8 @@ pub(crate) fn start(
     let log = Appender::new(identity, file_size, resume);
     let mut engine = Engine::new(engine_config, state, log, &report);
     engine.tail = Tail::new(plan.tail_bytes);
-    let end = engine.log.end();
+    // Not the log's end: the engine's first state change may have closed a round already.
+    let end = engine.confirmed();
     rounds.recovered(end);
     let files = Arc::new(files);
     files.claim(end);

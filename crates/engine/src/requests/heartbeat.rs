@@ -39,6 +39,7 @@ impl Engine {
             }
         }
         let mut changed = Vec::new();
+        let before = self.log.confirm_at();
         for consumer in &beat.consumer_data_set {
             let group = &consumer.group_name;
             // As in Apache's broker, one that may not be made is passed over: pulls say why.
@@ -59,7 +60,13 @@ impl Engine {
                 changed.push(group);
             }
         }
-        out.reply_at(origin, Reply::ok(), self.log.confirm_at());
+        // Only what this heartbeat itself changed is waited for: on a disk that takes no changes,
+        // consumers go on.
+        if self.log.confirm_at() == before {
+            out.reply(origin, Reply::ok());
+        } else {
+            out.reply_at(origin, Reply::ok(), self.log.confirm_at());
+        }
         for group in changed {
             self.notify_group(group, out);
         }
@@ -71,7 +78,8 @@ impl Engine {
             return true;
         }
         let allowed = self.config.auto_create_group || is_system_group(group);
-        if !allowed || check_group(group).is_err() || self.state.groups.count() >= GROUPS_MAX {
+        let full = self.state.groups.count() >= GROUPS_MAX || self.takes_no_changes().is_some();
+        if !allowed || check_group(group).is_err() || full {
             return false;
         }
         let config = GroupConfig { group_name: group.to_owned(), ..GroupConfig::default() };

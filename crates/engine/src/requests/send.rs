@@ -161,6 +161,9 @@ impl Engine {
         now: i64,
         out: &mut Output,
     ) -> Result<TopicId, Reply> {
+        if let Some(refusal) = self.takes_no_changes() {
+            return Err(refusal);
+        }
         if self.state.topics.count() >= TOPICS_MAX {
             let remark = format!("no more than {TOPICS_MAX} topics; delete unused ones");
             return Err(Reply::refuse(response::SYSTEM_ERROR, remark));
@@ -323,8 +326,13 @@ impl Engine {
             if properties > PROPERTIES_MAX {
                 return Err(illegal("the properties of a message of the batch are too long"));
             }
+            let size = message.body.len() + properties + header.topic.len() + RECORD_FIXED_MAX;
+            let max = self.log.record_max();
+            if size > max {
+                return Err(not_stored(&AppendError::TooLarge { size, max }));
+            }
             no_wait &= asked.no_wait;
-            total += message.body.len() + properties + header.topic.len() + RECORD_FIXED_MAX;
+            total += size;
         }
         if let Some(end) = self.log.disk_end()
             && self.log.end().plus(2 * total as u64) > end
@@ -336,7 +344,7 @@ impl Engine {
         let (mut msg_ids, mut uniques) = (String::new(), String::new());
         let mut first_offset = None;
         let mut confirm_at = self.log.confirm_at();
-        self.log.keep_together(total, 0);
+        self.log.keep_together(total, inner.len(), 0);
         for message in &inner {
             let asked = asked(message.properties);
             let mut made = String::new();

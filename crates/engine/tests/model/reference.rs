@@ -652,7 +652,7 @@ impl Model {
         if now - self.expired >= EXPIRY_INTERVAL_MS {
             self.expired = now;
             for members in self.members.values_mut() {
-                members.clients.retain(|_, (_, seen)| now - *seen < CLIENT_EXPIRY_MS);
+                members.clients.retain(|_, (_, seen)| now - *seen <= CLIENT_EXPIRY_MS);
             }
             self.members.retain(|_, members| !members.clients.is_empty());
         }

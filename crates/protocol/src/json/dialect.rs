@@ -28,14 +28,19 @@ pub fn from_slice<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
 pub fn strict(body: &[u8]) -> Result<Cow<'_, [u8]>, JsonError> {
     let mut out = Vec::with_capacity(body.len() + 16);
     let mut scanner = Scanner::new(body);
-    value(&mut scanner, &mut out, 0)?;
+    value(&mut scanner, &mut out, 0, false)?;
     if scanner.peek().is_some() {
         return scanner.fail("text behind the value");
     }
     Ok(if out == body { Cow::Borrowed(body) } else { Cow::Owned(out) })
 }
 
-fn value(s: &mut Scanner<'_>, out: &mut Vec<u8>, depth: u32) -> Result<(), JsonError> {
+fn value(
+    s: &mut Scanner<'_>,
+    out: &mut Vec<u8>,
+    depth: u32,
+    in_key: bool,
+) -> Result<(), JsonError> {
     if depth > DEPTH_MAX {
         return s.fail("values nest too deep");
     }
@@ -49,15 +54,19 @@ fn value(s: &mut Scanner<'_>, out: &mut Vec<u8>, depth: u32) -> Result<(), JsonE
                     out.push(b',');
                 }
                 if s.peek() == Some(b'{') {
+                    // Each level of quoting doubles the escapes of the one inside.
+                    if in_key {
+                        return s.fail("an object key holds an object key");
+                    }
                     let mut key = Vec::new();
-                    value(s, &mut key, depth + 1)?;
+                    value(s, &mut key, depth + 1, true)?;
                     quoted(&String::from_utf8_lossy(&key), out);
                 } else {
                     quoted(&s.key()?, out);
                 }
                 s.expect(b':', "a colon was expected")?;
                 out.push(b':');
-                value(s, out, depth + 1)?;
+                value(s, out, depth + 1, in_key)?;
                 s.comma_or(b'}')?;
             }
             out.push(b'}');
@@ -70,7 +79,7 @@ fn value(s: &mut Scanner<'_>, out: &mut Vec<u8>, depth: u32) -> Result<(), JsonE
                 if !std::mem::take(&mut first) {
                     out.push(b',');
                 }
-                value(s, out, depth + 1)?;
+                value(s, out, depth + 1, in_key)?;
                 s.comma_or(b']')?;
             }
             out.push(b']');
@@ -129,6 +138,17 @@ mod tests {
         );
         check("{'a':'b',}", r#"{"a":"b"}"#);
         check(r#"{"a":"\u0001\n"}"#, r#"{"a":"\u0001\n"}"#);
+    }
+
+    /// Found by fuzzing: 200 bytes took all memory.
+    #[test]
+    fn object_keys_in_object_keys_are_refused() {
+        let nested = |keys: usize| format!("{}\"a\":1{}", "{".repeat(keys + 1), "}:1".repeat(keys));
+        assert!(strict(format!("{}}}", nested(1)).as_bytes()).is_ok());
+        for keys in [2, 40] {
+            let why = strict(format!("{}}}", nested(keys)).as_bytes()).unwrap_err().why;
+            assert_eq!(why, "an object key holds an object key");
+        }
     }
 
     #[test]

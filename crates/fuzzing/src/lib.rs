@@ -1,0 +1,36 @@
+//! What is fuzzed: for each target a function that takes any bytes, panics if something is wrong,
+//! and returns otherwise.
+//!
+//! `fuzz/` runs them under libFuzzer; `tests/corpus.rs` replays the seeds there, and mutations of
+//! them, in every test run.
+//!
+//! - [`frame`]: a frame as a connection reads it, every header, every body.
+//! - [`message`]: stored messages, batches, bodies in fastjson's dialect.
+//! - [`state`]: seals, state changes and snapshots, with their checksums made right.
+//! - [`recovery`]: a whole log, arbitrary or damaged.
+
+#![forbid(unsafe_code)]
+
+mod frame;
+mod message;
+mod recovery;
+mod state;
+
+pub use frame::frame;
+pub use message::{batch, dialect, record};
+pub use recovery::recovery;
+pub use state::{seal, snapshot};
+
+/// Takes any bytes.
+pub type Target = fn(&[u8]);
+
+/// All targets by name.
+pub const TARGETS: [(&str, Target); 7] = [
+    ("frame", frame),
+    ("record", record),
+    ("batch", batch),
+    ("dialect", dialect),
+    ("seal", seal),
+    ("snapshot", snapshot),
+    ("recovery", recovery),
+];
