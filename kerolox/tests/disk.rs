@@ -11,6 +11,7 @@ use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -19,7 +20,7 @@ use common::call::{
 };
 use common::mount::Mount;
 use common::{Folder, Launch, SMALL, Server, contents, http};
-use kerolox_client::{Connection, OwnedReply};
+use kerolox_client::{Connection, Error, OwnedReply};
 use kerolox_log::append::{Appender, Resume};
 use kerolox_log::disk::fault::{FaultDisk, Faults};
 use kerolox_log::disk::{Disk, Open};
@@ -90,7 +91,12 @@ async fn a_full_disk_refuses_sends_and_nothing_else_until_there_is_room() {
         mount.fill();
         let reply = send_until(&connection, false, &mut stored).await;
         refused(&reply, 14, "service not available now. It may be caused by disk full");
-        server.wait_for_log("sends are refused").await;
+        // Also small ones, once it has been noticed how full the disk is.
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while http::get(server.ports.http, "/readyz").status != 503 {
+            assert!(Instant::now() < deadline, "{}", server.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
         // Whatever else a client wants.
         assert_eq!(read(&connection, "t", 0).await, stored);
         join(&connection, "g", "c", "t").await;
@@ -117,6 +123,7 @@ async fn a_full_disk_refuses_sends_and_nothing_else_until_there_is_room() {
         assert_eq!(read(&connection, "t", 0).await, stored);
     }
     assert!(server.log().contains("the disk has room again: sends are taken"), "{}", server.log());
+    assert!(!server.log().contains("failed"), "{}", server.log());
     server.kill();
     let server = launch(&folder, &mount).start();
     assert_eq!(read(&server.connect().await, "t", 0).await, stored);
@@ -180,6 +187,64 @@ async fn a_disk_that_stays_full_does_not_fail_the_log() {
     server.stop();
 }
 
+/// The log was faster than what reserves room for it, and failed for good.
+#[tokio::test]
+async fn a_disk_that_fills_up_under_load_takes_messages_again_without_a_restart() {
+    let folder = Folder::new();
+    let Some(mount) = small(&folder, 48) else { return };
+    let server = launch(&folder, &mount).start();
+    let connection = server.connect().await;
+    make_topic(&connection, "t", 8).await;
+    let going_on = Arc::new(AtomicBool::new(true));
+    let mut senders = Vec::new();
+    for queue in 0..8 {
+        let (connection, going_on) = (server.connect().await, going_on.clone());
+        senders.push(tokio::spawn(async move {
+            let mut stored = Vec::new();
+            for i in 0.. {
+                let text = format!("{queue} {i} {}", "x".repeat(40_000));
+                match connection.send(&message("t", queue), text.clone().into()).await {
+                    Ok(_) => stored.push(text),
+                    Err(Error::Timeout { .. } | Error::Refused { code: 14, .. }) => {
+                        tokio::time::sleep(Duration::from_millis(20)).await;
+                    }
+                    Err(e) => panic!("{e}"),
+                }
+                if !going_on.load(Ordering::Relaxed) {
+                    break;
+                }
+            }
+            stored
+        }));
+    }
+    let pause = async |ms| tokio::time::sleep(Duration::from_millis(ms)).await;
+    for _ in 0..2 {
+        pause(100).await;
+        mount.fill();
+        server.wait_for_log("the disk").await;
+        pause(500).await;
+        let before = server.metric("rocketmq_messages_in_total");
+        mount.empty();
+        server.wait_for_metric("rocketmq_messages_in_total", |count| count > before + 8).await;
+    }
+    going_on.store(false, Ordering::Relaxed);
+    let log = server.log();
+    assert!(!log.contains("failed") && !log.contains("is deleted"), "{log}");
+    let mut all = Vec::new();
+    for sender in senders {
+        all.push(sender.await.unwrap());
+    }
+    server.kill();
+    let server = launch(&folder, &mount).start();
+    let connection = server.connect().await;
+    for (queue, stored) in all.iter().enumerate() {
+        let found = read(&connection, "t", queue as i32).await;
+        println!("{} of queue {queue}", stored.len());
+        assert!(stored.len() > 2 && stored.iter().all(|text| found.contains(text)), "{queue}");
+    }
+    server.stop();
+}
+
 #[tokio::test]
 async fn a_first_start_on_a_full_disk_ends_with_5() {
     let folder = Folder::new();
@@ -226,7 +291,9 @@ async fn a_start_on_a_full_disk_ends_with_5_or_waits_for_room() {
         let ended = server.ended(Duration::from_secs(1));
         println!("{}", ended.stderr);
         ended.check(5, "No space left on device");
-        assert_eq!(contents(&mount.data()), before);
+        // But for what it had made of the next file.
+        let after = contents(&mount.data());
+        assert!(before.iter().all(|file| after.contains(file)), "{before:?}\n{after:?}");
         mount.empty();
     }
     let server = launch(&folder, &mount).start();
@@ -264,7 +331,7 @@ async fn an_unconfirmed_end_is_set_aside_and_reported() {
     tear(&folder.data());
     let server = Server::start(&folder, &SMALL);
     let log = server.log();
-    assert!(log.contains("WARN the log's end was not confirmed: 8192 bytes behind"), "{log}");
+    assert!(log.contains("WARN the log's end was not confirmed: "), "{log}");
     assert_eq!(std::fs::read_dir(folder.data().join("set-aside")).unwrap().count(), 1);
     let connection = server.connect().await;
     put(&connection, "t", 0, "goes on").await;
@@ -292,7 +359,9 @@ async fn a_start_that_cannot_set_the_logs_end_aside_ends_with_5_and_changes_noth
             "must be set aside before the log can go on, but that failed: No space left on device",
         );
         ended.check(5, "Free some room and start again; nothing was changed");
-        assert_eq!(contents(&mount.data()), before);
+        let mut after = contents(&mount.data());
+        after.retain(|(path, ..)| !path.ends_with("set-aside"));
+        assert_eq!(after, before);
     }
     mount.empty();
     let server = launch(&folder, &mount).start();
@@ -355,8 +424,8 @@ fn the_seam_stands_for_a_full_disk() {
     let file = disk.open(&path, Open::Write).unwrap();
     file.write_at(&[&[0xab; 5000]], 100_000).unwrap();
     let everything = || {
-        let names = disk.names();
-        names.iter().map(|name| (name.clone(), disk.content(name))).collect::<Vec<_>>()
+        let crc = |name: &PathBuf| crc32fast::hash(&disk.content(name).unwrap_or_default());
+        disk.names().into_iter().map(|name| (crc(&name), name)).collect::<Vec<_>>()
     };
     let before = everything();
     for _ in 0..2 {
@@ -367,7 +436,7 @@ fn the_seam_stands_for_a_full_disk() {
     }
     disk.set_faults(Faults::default());
     let (_, report) = recover::recover(&files, dir, &identity, None, &mut Deaf).unwrap();
-    assert_eq!(report.cut.unwrap().bytes, 8192);
+    assert!(report.cut.is_some_and(|cut| cut.bytes >= 5000));
 }
 
 #[test]

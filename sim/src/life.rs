@@ -263,7 +263,9 @@ impl World<'_> {
         let end = broker.confirmed().0;
         ensure!(!broker.is_behind(), "a clean stop leaves something unwritten");
         self.books.promise(end, || "a clean stop".to_owned());
-        self.books.commits.stopped();
+        if broker.takes_changes() {
+            self.books.commits.stopped();
+        }
         self.crash(false);
         Ok(())
     }

@@ -114,6 +114,7 @@ impl<'e> World<'e> {
         let at = (before, broker.engine.log.confirm_at().0);
         if let Some(group) = made
             && !self.books.settings.groups.contains_key(&group)
+            && broker.engine.state.groups.get(&group).is_some()
         {
             // Asking for a group makes it.
             let config = Group { group_name: group.clone(), ..Group::default() };
@@ -264,7 +265,9 @@ impl<'e> World<'e> {
         let before = broker.engine.log.end().0;
         broker.tick(&self.clock);
         let behind = broker.engine.log.confirm_at().0;
-        self.books.commits.ticked(self.clock.elapsed(), behind);
+        if broker.takes_changes() {
+            self.books.commits.ticked(self.clock.elapsed(), behind);
+        }
         self.take_output((before, behind))
     }
 
@@ -301,9 +304,13 @@ impl<'e> World<'e> {
     /// Housekeeping does one thing.
     fn housekeep(&mut self) -> Checked {
         let Some(broker) = &mut self.broker else { return Ok(()) };
+        let choice = self.rng.below(3);
+        if choice == 0 && !broker.has_failed() {
+            broker.make_room();
+        }
         let Broker { engine, files, housekeeping, .. } = broker;
-        match self.rng.below(3) {
-            0 => housekeeping.make_room(engine, files),
+        match choice {
+            0 => {}
             1 => housekeeping.watch_space(engine, files),
             _ => {
                 let confirmed = engine.confirmed();

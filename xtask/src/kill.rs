@@ -49,8 +49,11 @@ pub(crate) fn rounds(binary: &Path, rounds: u32) -> Result<bool> {
 fn rounds_in(binary: &Path, rounds: u32, scratch: &Scratch) -> Result<bool> {
     println!("\nkill -9 under load, {rounds} rounds");
     let mut ledgers = Vec::new();
+    // The ledgers name the broker by its address: it stays the same.
+    let mut port = 0;
     for round in 1..=rounds {
-        let server = Server::start(binary, scratch.path())?;
+        let server = Server::start_at(binary, scratch.path(), port)?;
+        port = server.broker_port;
         let ledger = scratch.path().join(format!("ledger-{round}"));
         let load = Load {
             binary,
@@ -78,7 +81,7 @@ fn rounds_in(binary: &Path, rounds: u32, scratch: &Scratch) -> Result<bool> {
         ledgers.push(ledger);
     }
 
-    let server = Server::start(binary, scratch.path())?;
+    let server = Server::start_at(binary, scratch.path(), port)?;
     let books =
         bench::verify(binary, &server.address(), &ledgers, &scratch.path().join("verify.log"))?;
     server.stop()?;

@@ -26,6 +26,11 @@ pub(crate) struct Server {
 impl Server {
     /// Starts it on the data in `folder` and waits until it is ready.
     pub(crate) fn start(binary: &Path, folder: &Path) -> Result<Self> {
+        Self::start_at(binary, folder, 0)
+    }
+
+    /// The same, with the broker on a given port; 0: any free one.
+    pub(crate) fn start_at(binary: &Path, folder: &Path, broker_port: u16) -> Result<Self> {
         let ports_file = folder.join("ports.json");
         if ports_file.try_exists()? {
             fs::remove_file(&ports_file)?;
@@ -34,9 +39,10 @@ impl Server {
         let mut command = process::command(binary, &["server"], folder);
         command.arg("--data-dir").arg(folder.join("data"));
         command.arg("--ports-file").arg(&ports_file);
-        for listener in ["namesrv", "broker", "grpc", "proxy", "http"] {
+        for listener in ["namesrv", "grpc", "proxy", "http"] {
             command.arg(format!("--{listener}-port")).arg("0");
         }
+        command.arg("--broker-port").arg(broker_port.to_string());
         let process = Running::start_into(&mut command, &log)?;
         let mut server = Self { process, log, broker_port: 0 };
         server.wait_until_ready(&ports_file)?;

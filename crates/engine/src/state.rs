@@ -105,6 +105,8 @@ impl State {
             }
             Change::Offset { group, topic, queue, offset } => {
                 self.offsets.restore(group, topic, *queue, *offset);
+                // Nobody commits beyond the end: what is missing below was lost to damage.
+                self.lose_until(topic, *queue, *offset);
             }
             Change::Delayed { level, offset } => {
                 if let Some(at) = usize::from(*level).checked_sub(1)
@@ -142,19 +144,38 @@ impl State {
 
     /// A record's topic. One that no change made was lost with its round: the message is there all
     /// the same, so the topic is made again with default settings.
+    /// So is one that was made again larger: it has at least the queues that its messages need.
     fn topic_of(&mut self, record: &View<'_>) -> Option<TopicId> {
+        let queues = record.queue_id.clamp(0, crate::limits::QUEUES_MAX - 1) + 1;
+        let mut config = TopicConfig { topic_name: record.topic.to_owned(), ..Default::default() };
         if let Some(id) = self.topics.find(record.topic) {
-            return Some(id);
+            let known = &self.topics.get(id)?.config;
+            let enough = known.read_queue_nums.max(known.write_queue_nums) >= queues;
+            if enough || is_system_topic(record.topic) {
+                return Some(id);
+            }
+            config = TopicConfig::clone(known);
         }
         check_topic(record.topic).ok()?;
-        let queues = record.queue_id.clamp(0, crate::limits::QUEUES_MAX - 1) + 1;
-        let config = TopicConfig {
-            topic_name: record.topic.to_owned(),
-            read_queue_nums: queues,
-            write_queue_nums: queues,
-            ..TopicConfig::default()
-        };
+        (config.read_queue_nums, config.write_queue_nums) = (queues, queues);
         Some(self.topics.put(config, record.store_timestamp))
+    }
+
+    /// Messages of a queue below an offset were there: the next one gets none of theirs.
+    fn lose_until(&mut self, topic: &str, queue: i32, offset: i64) {
+        let Some(topic) = self.topics.find(topic).and_then(|id| self.topics.get_mut(id)) else {
+            return;
+        };
+        let next = topic.queue(queue).map_or(0, |state| state.index.next());
+        if offset <= next || !(0..crate::limits::QUEUES_MAX).contains(&queue) {
+            return;
+        }
+        let state = topic.queue_mut(queue);
+        match state.index.last() {
+            Some(last) => state.index.lose_until(offset, &last),
+            None => state.index = Queue::starting_at(offset),
+        }
+        state.visible = state.index.next();
     }
 
     /// Forgets messages below a position of the log, in `count` topics from the `from`-th on.
@@ -259,6 +280,15 @@ impl Replay for State {
             key(properties::KEYS),
             place.offset,
         );
+    }
+
+    fn lost(&mut self, record: &View<'_>) {
+        let topic = self.topics.by_name(record.topic);
+        let next = topic.and_then(|topic| topic.queue(record.queue_id)).map(|q| q.index.next());
+        // What it says is believed where it fits exactly.
+        if next == Some(record.queue_offset) {
+            self.lose_until(record.topic, record.queue_id, record.queue_offset + 1);
+        }
     }
 
     fn change(&mut self, change: &[u8]) {

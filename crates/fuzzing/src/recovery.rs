@@ -60,7 +60,7 @@ fn check(disk: &FaultDisk) {
         return;
     }
     let files = open(disk);
-    let mut writer = Writer::new(files.clone(), resume.next);
+    let mut writer = Writer::new(files, resume.next);
     let mut log = Appender::new(IDENTITY, FILE_SIZE as u64, resume);
     log.change(&Change::Delayed { level: 1, offset: 1 }.encode());
     let rounds = log.take_rounds();

@@ -9,20 +9,6 @@ fn folder(target: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(target)
 }
 
-/// Names what was running when a target panicked.
-struct Running<'a> {
-    seed: &'a Path,
-    mutation: u64,
-}
-
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            println!("seed {}, mutation {}", self.seed.display(), self.mutation);
-        }
-    }
-}
-
 #[track_caller]
 fn check(name: &str, mutations: u64) {
     let (_, target): (_, Target) =
@@ -33,12 +19,16 @@ fn check(name: &str, mutations: u64) {
     assert!(!seeds.is_empty());
     for seed in &seeds {
         let bytes = std::fs::read(seed).expect("readable");
-        let mut running = Running { seed, mutation: 0 };
-        target(&bytes);
+        run(target, &bytes, seed, 0);
         for mutation in 1..=mutations {
-            running.mutation = mutation;
-            target(&mutated(&bytes, &mut Rng(mutation)));
+            run(target, &mutated(&bytes, &mut Rng(mutation)), seed, mutation);
         }
+    }
+}
+
+fn run(target: Target, bytes: &[u8], seed: &Path, mutation: u64) {
+    if std::panic::catch_unwind(|| target(bytes)).is_err() {
+        panic!("{}, mutation {mutation}: see the panic above", seed.display());
     }
 }
 

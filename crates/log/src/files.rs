@@ -13,7 +13,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::PhysicalOffset;
 use crate::disk::{Disk, DiskFile, Open};
-use crate::limits::{FILES_MAX, ZERO_STEP};
+use crate::limits::{FILES_MAX, ZERO_AHEAD, ZERO_STEP};
 
 /// See the module's documentation.
 pub struct Files {
@@ -140,6 +140,16 @@ impl Files {
     pub fn zeroed(&self) -> PhysicalOffset {
         let ahead = self.ahead.lock();
         PhysicalOffset(ahead.zeroed.max(ahead.claimed))
+    }
+
+    /// Whether so little of what was written ahead is left behind `end` that more is needed.
+    pub fn is_low(&self, end: PhysicalOffset) -> bool {
+        self.zeroed() < end.plus(self.ahead_wanted() / 2)
+    }
+
+    /// Bytes of zeros that should stand ahead of the log.
+    pub fn ahead_wanted(&self) -> u64 {
+        ZERO_AHEAD.min(self.file_size)
     }
 
     /// Writes some more zeros ahead of the log, into the next file if need be, and returns the

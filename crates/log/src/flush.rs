@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::PhysicalOffset;
 use crate::append::Round;
-use crate::disk::DiskFile;
+use crate::disk::{DiskFile, is_full};
 use crate::files::Files;
 
 /// How far the log is. `flushed ≤ written`.
@@ -54,14 +54,26 @@ impl Writer {
         self.marks
     }
 
-    /// Writes rounds that follow each other, with one call for each file.
+    /// Whether housekeeping should write more zeros ahead, before the log is there.
+    pub fn is_low(&self) -> bool {
+        self.files.is_low(self.marks.written)
+    }
+
+    /// Whether a write may be tried again: the disk was full, nothing else happened.
+    pub fn can_try_again(&self) -> bool {
+        !self.failed
+    }
+
+    /// Writes rounds that follow each other, with one call for each file. Where the disk is full
+    /// they may be given once more: those that were written are left out then.
     pub fn write<'a>(&mut self, rounds: impl IntoIterator<Item = &'a Round>) -> io::Result<()> {
         self.refuse_after_failure()?;
         let file_size = self.files.file_size();
         let mut parts: Vec<&[u8]> = Vec::new();
         let mut begin = None;
-        let mut rounds = rounds.into_iter().peekable();
-        let mut follows = self.marks.written;
+        let written = self.marks.written;
+        let mut rounds = rounds.into_iter().filter(|round| round.begin >= written).peekable();
+        let mut follows = written;
         while let Some(round) = rounds.next() {
             // A hole would end the log at the next start, whatever was acknowledged behind it.
             debug_assert_eq!(round.begin, follows, "the round follows what is written");
@@ -72,7 +84,7 @@ impl Writer {
                 rounds.peek().is_some_and(|next| next.begin.0 / file_size == start.0 / file_size);
             if !same_file {
                 let written = self.write_parts(&parts, start);
-                self.failed |= written.is_err();
+                self.failed |= written.as_ref().is_err_and(|e| !is_full(e));
                 written?;
                 parts.clear();
                 begin = None;
@@ -113,5 +125,60 @@ impl Writer {
             return Err(io::Error::other("an earlier write or sync of the log failed"));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::append::{Appender, Resume};
+    use crate::disk::fault::{FaultDisk, Faults};
+    use crate::disk::{Disk, Open, read_full};
+    use crate::identity::Identity;
+    use crate::seal::Link;
+
+    const FILE_SIZE: u64 = 64 << 10;
+
+    #[test]
+    fn what_a_full_disk_did_not_take_is_written_when_there_is_room() {
+        let disk = FaultDisk::default();
+        let dir = Path::new("/data");
+        disk.create_dir(dir).unwrap();
+        let files = Files::open(Arc::new(disk.clone()), dir, FILE_SIZE).unwrap();
+        let resume =
+            Resume { next: PhysicalOffset(0), before: Link::NONE, store_timestamp: 0, start: 1 };
+        let mut log = Appender::new(Identity { number: [1; 16], writer: 2 }, FILE_SIZE, resume);
+        let mut writer = Writer::new(Arc::new(files), PhysicalOffset(0));
+        let mut expected = Vec::new();
+        for i in 0..60 {
+            log.change(&vec![i; 5000]);
+            log.take_last_seal().iter().for_each(|round| {
+                expected.resize(round.begin.0 as usize, 0);
+                expected.extend_from_slice(&round.bytes);
+                // Room for a part of what is written, each time for some more.
+                let mut room = 0;
+                loop {
+                    disk.set_faults(Faults { room: Some(room), ..Faults::default() });
+                    match writer.write([round]) {
+                        Ok(()) => break,
+                        Err(e) => assert!(is_full(&e) && writer.can_try_again(), "{e}"),
+                    }
+                    room += 1500;
+                }
+                assert_eq!(writer.watermarks().written, round.next);
+            });
+        }
+        writer.sync().unwrap();
+        let mut found = Vec::new();
+        for base in (0..expected.len() as u64).step_by(FILE_SIZE as usize) {
+            let path = dir.join("commitlog").join(format!("{base:020}"));
+            let mut bytes = vec![0; FILE_SIZE as usize];
+            read_full(&*disk.open(&path, Open::Read).unwrap(), &mut bytes, 0).unwrap();
+            found.extend(bytes);
+        }
+        assert!(expected.len() > 4 * FILE_SIZE as usize);
+        assert!(found[..expected.len()] == expected);
     }
 }

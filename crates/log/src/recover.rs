@@ -29,6 +29,10 @@ use crate::seal::{
 pub trait Replay {
     /// A record of a good round.
     fn record(&mut self, record: &View<'_>, crc: u32);
+    /// A record of a good round that is not as it was: what it says of itself is perhaps true.
+    fn lost(&mut self, record: &View<'_>) {
+        let _ = record;
+    }
     /// A state change of a good round.
     fn change(&mut self, change: &[u8]);
     /// How far the walk is, in bytes of the log.
@@ -363,15 +367,17 @@ impl<'a> Walk<'a> {
                 replay.change(change);
             }
             let bytes = self.window.bytes(position, listed.size as usize)?;
-            let good = bytes.filter(|bytes| crc32fast::hash(bytes) == listed.crc);
             let end = position.plus(u64::from(listed.size));
-            match good.and_then(|bytes| View::parse(bytes).ok()) {
-                Some(record) => {
+            match bytes.and_then(|bytes| View::parse(bytes).ok()) {
+                Some(record) if crc32fast::hash(record.bytes) == listed.crc => {
                     self.store_timestamp = self.store_timestamp.max(record.store_timestamp);
                     self.records += 1;
                     replay.record(&record, listed.crc);
                 }
-                None => self.lose(position, end, "record"),
+                damaged => {
+                    damaged.iter().for_each(|record| replay.lost(record));
+                    self.lose(position, end, "record");
+                }
             }
             position = end;
         }
@@ -723,7 +729,7 @@ fn set_aside(
             }
         };
         let (mut at, mut copied) = (0u64, 0u64);
-        stale_pages(files, end, |position, bytes| {
+        let whole = stale_pages(files, end, |position, bytes| {
             if copied + bytes.len() as u64 > SET_ASIDE_MAX {
                 return Ok(());
             }
@@ -733,8 +739,12 @@ fn set_aside(
             at += (12 + bytes.len()) as u64;
             copied += bytes.len() as u64;
             Ok(())
-        })?;
-        file.sync()?;
+        });
+        if let Err(e) = whole.and_then(|_| file.sync()) {
+            // Half a copy is of no use, and takes the room that the next start needs.
+            let _ = disk.remove(&path);
+            return Err(e);
+        }
         disk.sync_dir(&dir)?;
         disk.sync_dir(data_dir)?;
         Ok(path)

@@ -213,7 +213,9 @@ impl Seal {
         if version > FORMAT_VERSION {
             return Err(SealError::Newer(version));
         }
-        if record.physical_offset != position.0 {
+        // The body's CRC does not cover the record's own fields; the log's time goes by this one.
+        let same_time = record.born_timestamp == record.store_timestamp;
+        if record.physical_offset != position.0 || !same_time {
             return Err(damaged);
         }
         let word = |at: usize| {

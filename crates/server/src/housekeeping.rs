@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 use kerolox_engine::turn::Closed;
 use kerolox_engine::{Config, State};
 use kerolox_log::PhysicalOffset;
-use kerolox_log::disk::read_full;
+use kerolox_log::disk::{is_full, read_full};
 use kerolox_log::files::Files;
 use kerolox_log::identity::Identity;
-use kerolox_log::limits::{ZERO_AHEAD, ZERO_SYNC};
+use kerolox_log::limits::ZERO_SYNC;
 use kerolox_log::recover::{self, Origin};
 use kerolox_log::snapshot::{self, Snapshot};
 use kerolox_protocol::record::View;
@@ -72,12 +72,11 @@ impl Housekeeping {
     /// refuses sends before they touch the log.
     fn make_room(&mut self) {
         let end = self.shared.with_core(|core, _| core.engine.log.end());
-        let ahead = ZERO_AHEAD.min(self.files.file_size());
-        if !self.full && self.files.zeroed() >= end.plus(ahead / 2) {
+        if !self.full && !self.files.is_low(end) {
             return;
         }
         let mut synced = self.files.zeroed();
-        match self.zero(end.plus(ahead), &mut synced) {
+        match self.zero(end.plus(self.files.ahead_wanted()), &mut synced) {
             Ok(()) => {
                 if std::mem::take(&mut self.full) {
                     tracing::info!("the disk has room again: sends are taken");
@@ -234,9 +233,4 @@ impl Housekeeping {
             from = next;
         }
     }
-}
-
-/// Whether an error means that there is no room, rather than that the disk fails.
-fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

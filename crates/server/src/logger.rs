@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use kerolox_engine::Output;
@@ -49,6 +50,7 @@ pub struct Logger {
     shared: Arc<Shared>,
     writer: Writer,
     durability: Durability,
+    housekeeping: Thread,
     last_tick: Instant,
     last_sync: Instant,
     last_round: Instant,
@@ -56,6 +58,7 @@ pub struct Logger {
     settled: bool,
     overloaded_since: Option<i64>,
     clock_behind: bool,
+    waits_for_room: bool,
 }
 
 /// A clock this far behind the log's time is reported, in ms.
@@ -65,19 +68,26 @@ const CLOCK_BEHIND_MS: i64 = 1_000;
 const SETTLE: Duration = Duration::from_secs(1);
 
 impl Logger {
-    /// Goes on where `writer` is.
-    pub fn new(shared: Arc<Shared>, writer: Writer, durability: Durability) -> Logger {
+    /// Goes on where `writer` is. `housekeeping` is woken when the log needs room.
+    pub fn new(
+        shared: Arc<Shared>,
+        writer: Writer,
+        durability: Durability,
+        housekeeping: Thread,
+    ) -> Logger {
         let now = Instant::now();
         Logger {
             shared,
             writer,
             durability,
+            housekeeping,
             last_tick: now,
             last_sync: now,
             last_round: now,
             settled: false,
             overloaded_since: None,
             clock_behind: false,
+            waits_for_room: false,
         }
     }
 
@@ -86,8 +96,7 @@ impl Logger {
         let mut rounds = VecDeque::new();
         loop {
             if rounds.is_empty() {
-                let stopping = self.shared.stopping.load(Ordering::Acquire);
-                if stopping {
+                if self.is_stopping() {
                     self.stop();
                     return;
                 }
@@ -102,12 +111,30 @@ impl Logger {
             match self.write(&rounds) {
                 Ok(false) => {}
                 Ok(true) => rounds = self.confirm(),
+                Err(e) if self.writer.can_try_again() && !self.is_stopping() => {
+                    self.wait_for_room(&e);
+                }
                 Err(e) => {
                     self.fail(&e);
                     return;
                 }
             }
         }
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.shared.stopping.load(Ordering::Acquire)
+    }
+
+    /// The log was faster than housekeeping, which reserves room and refuses sends where there is
+    /// none. Nothing is known to be lost: the same bytes are written again when there is room.
+    fn wait_for_room(&mut self, error: &io::Error) {
+        if !std::mem::replace(&mut self.waits_for_room, true) {
+            tracing::error!(%error, "the disk is full: what was not acknowledged yet waits for room");
+        }
+        self.shared.log.wait(Duration::from_millis(TICK_MS));
+        let shared = self.shared.clone();
+        shared.with_core(|core, out| self.tick_if_due(core, out));
     }
 
     /// Takes what there is to write, between two turns.
@@ -188,6 +215,10 @@ impl Logger {
         let counters = &self.shared.counters;
         if !rounds.is_empty() {
             self.writer.write(rounds)?;
+            self.waits_for_room = false;
+            if self.writer.is_low() {
+                self.housekeeping.unpark();
+            }
             let bytes: usize = rounds.iter().map(|round| round.bytes.len()).sum();
             let seals: usize = rounds.iter().map(|round| round.seal_bytes).sum();
             counters.rounds.fetch_add(rounds.len() as u64, Ordering::Relaxed);

@@ -222,9 +222,11 @@ impl Server {
         };
         housekeeping.prepare().map_err(io_error("making room on the disk for the log"))?;
         let writer = Writer::new(files.clone(), end);
-        let logger = Logger::new(shared.clone(), writer, options.durability);
+        let house = thread("kerolox-house", move || housekeeping.run())?;
+        let wakes = house.thread().clone();
+        let logger = Logger::new(shared.clone(), writer, options.durability, wakes);
         let logger = thread("kerolox-log", move || logger.run())?;
-        let mut threads = vec![thread("kerolox-house", move || housekeeping.run())?];
+        let mut threads = vec![house];
         for number in 0..READERS {
             let (shared, files) = (shared.clone(), files.clone());
             threads.push(thread(&format!("kerolox-read-{number}"), move || {
@@ -271,7 +273,7 @@ impl Server {
             thread.thread().unpark();
             whole &= join(Some(thread));
         }
-        whole && self.shared.with_core(|core, _| core.engine.closed().is_none())
+        whole && self.shared.failed().is_none()
     }
 }
 

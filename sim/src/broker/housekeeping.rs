@@ -39,7 +39,8 @@ const WARNING_PERCENT: u64 = 90;
 impl Housekeeping {
     /// Writes some zeros ahead of the log's end, or syncs those that were written: one step of what
     /// the server does in a loop. A full disk refuses sends before they touch the log.
-    pub(crate) fn make_room(&mut self, engine: &mut Engine, files: &Files) {
+    /// Any other error is the end.
+    pub(crate) fn make_room(&mut self, engine: &mut Engine, files: &Files) -> io::Result<()> {
         let until = engine.log.end().plus(self.zero_ahead);
         match self.zero(files, until) {
             Ok(false) => {}
@@ -53,11 +54,9 @@ impl Housekeeping {
                 self.unsynced = None;
                 engine.log.set_disk_end(Some(self.synced));
             }
-            Err(e) => {
-                let why = format!("Writing ahead of the commit log failed: {e}.");
-                engine.set_closed(Some(Closed::Failed(why)));
-            }
+            Err(e) => return Err(e),
         }
+        Ok(())
     }
 
     /// Whether zeros are there and synced up to `until`.

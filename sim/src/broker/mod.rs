@@ -61,6 +61,8 @@ pub(crate) struct Broker {
     /// The last round was a seal that says that all is flushed.
     settled: bool,
     failed: bool,
+    /// It was a write or sync of the log that failed, not one ahead of it.
+    writer_failed: bool,
 }
 
 /// After this long without a round a last seal is written, in ms.
@@ -133,7 +135,12 @@ impl Broker {
         let written = self.writer.write(&self.fetched);
         match &written {
             Ok(()) => self.fetched.clear(),
-            Err(e) => self.fail(e),
+            // The disk is full and nothing else happened: it is tried again.
+            Err(_) if self.writer.can_try_again() => {}
+            Err(e) => {
+                self.writer_failed = true;
+                self.fail(e);
+            }
         }
         written
     }
@@ -142,6 +149,7 @@ impl Broker {
     pub(crate) fn sync(&mut self) -> io::Result<()> {
         let synced = self.writer.sync();
         if let Err(e) = &synced {
+            self.writer_failed = true;
             self.fail(e);
         }
         synced
@@ -167,6 +175,19 @@ impl Broker {
         moved
     }
 
+    /// Whether topics, groups, offsets and KV entries can change.
+    pub(crate) fn takes_changes(&self) -> bool {
+        let failed = matches!(self.engine.closed(), Some(Closed::Failed(_)));
+        !failed && self.engine.log.has_room_for_changes()
+    }
+
+    /// Housekeeping writes ahead, or syncs what it wrote.
+    pub(crate) fn make_room(&mut self) {
+        if let Err(e) = self.housekeeping.make_room(&mut self.engine, &self.files) {
+            self.fail(&e);
+        }
+    }
+
     /// Nothing is acknowledged any more until a restart.
     fn fail(&mut self, error: &io::Error) {
         let why = format!("Writing the commit log failed: {error}.");
@@ -174,8 +195,11 @@ impl Broker {
         self.failed = true;
     }
 
-    /// After a failure nothing may be written or synced, whoever asks.
+    /// After a failed write or sync nothing may be written or synced, whoever asks.
     pub(crate) fn insist(&mut self) -> Checked {
+        if !self.writer_failed {
+            return Ok(());
+        }
         let marks = self.writer.watermarks();
         let refused = self.writer.write(&self.fetched).is_err() && self.writer.sync().is_err();
         ensure!(refused, "the log was written or synced after a failure");

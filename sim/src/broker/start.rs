@@ -100,6 +100,7 @@ pub(crate) fn start(
         last_round: clock.elapsed(),
         settled: false,
         failed: false,
+        writer_failed: false,
     };
     let snapshot = origin.map(|origin| origin.position.0);
     Ok(Started { broker, report, snapshot, oddities })

@@ -127,7 +127,9 @@ impl Clients {
             subscription: Some(filter.into()),
             ..Pull::default()
         };
-        if commits {
+        // Without its group a pull is refused.
+        let group_is_there = around.books.settings.groups.contains_key(group);
+        if commits && (group_is_there || around.broker.takes_changes()) {
             self.note_commit(group, &topic, queue, from, around);
         }
         around.events.add(|| format!("{group} pulls {topic}/{queue}:{from}"));
@@ -260,7 +262,14 @@ impl Clients {
         let ReplyFields::Pulled(pulled) = &reply.fields else {
             let gone = reply.code == response::TOPIC_NOT_EXIST;
             let few = reply.code == response::INVALID_PARAMETER;
-            ensure!(gone || few, "a pull was refused: {} {:?}", reply.code, reply.remark);
+            let no_group = reply.code == response::SUBSCRIPTION_GROUP_NOT_EXIST
+                && !around.broker.takes_changes();
+            ensure!(
+                gone || few || no_group,
+                "a pull was refused: {} {:?}",
+                reply.code,
+                reply.remark
+            );
             who.next.remove(&queue);
             return Ok(());
         };

@@ -46,7 +46,7 @@ enum What {
     Commit,
     SendBack { again: Again },
     CreateTopic { name: String, queues: i32 },
-    DeleteTopic { name: String },
+    DeleteTopic,
     CreateGroup { config: Box<Group> },
     DeleteGroup { name: String, offsets: bool },
     Reset { group: String, topic: String, queue: i32, offset: i64 },
@@ -172,7 +172,9 @@ impl Clients {
                 consumer::given_back(again, reply, (at.0, exact), around);
                 Ok(())
             }
-            What::CreateTopic { name, queues } => admin::topic_made(name, *queues, around),
+            What::CreateTopic { name, queues } if reply.code == 0 => {
+                admin::topic_made(name, *queues, around)
+            }
             What::Reset { group, topic, queue, offset } => {
                 let key = (group.clone(), topic.clone(), *queue);
                 if reply.code == 0 {
@@ -218,10 +220,12 @@ impl Clients {
             What::Pull { consumer, queue, from, filter } => {
                 self.pulled(*consumer, (*queue, *from), filter, reply, asked.seq, around)
             }
-            What::DeleteTopic { name } => admin::topic_deleted(name, reply),
-            What::CreateTopic { .. } | What::CreateGroup { .. } | What::Kv | What::Heartbeat => {
-                admin::accepted(&asked, reply)
-            }
+            What::CreateTopic { .. }
+            | What::DeleteTopic
+            | What::CreateGroup { .. }
+            | What::DeleteGroup { .. }
+            | What::Kv
+            | What::Heartbeat => admin::accepted(&asked, reply, around),
             _ => Ok(()),
         }
     }

@@ -41,6 +41,11 @@ const LAYERS: &[Layer] = &[
         may_know: &["kerolox-protocol", "kerolox-log", "kerolox-engine", "kerolox-namesrv"],
         tokio: false,
     },
+    Layer {
+        name: "kerolox-fuzzing",
+        may_know: &["kerolox-protocol", "kerolox-log", "kerolox-engine", "kerolox-namesrv"],
+        tokio: false,
+    },
     Layer { name: "xtask", may_know: &[], tokio: true },
 ];
 

@@ -75,6 +75,11 @@ pub trait DiskFile: Send + Sync {
     fn next_data(&self, at: u64) -> io::Result<Option<u64>>;
 }
 
+/// Whether an error means that there is no room, rather than that the disk fails.
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// Reads exactly `buf.len()` bytes, or as many as there are. Returns how many.
 pub fn read_full(file: &dyn DiskFile, buf: &mut [u8], at: u64) -> io::Result<usize> {
     let mut done = 0;

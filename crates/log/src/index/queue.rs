@@ -108,18 +108,31 @@ impl Queue {
 
     /// Adds a replayed message, which says its own offset. What is missing before it was lost.
     pub fn push_at(&mut self, offset: i64, entry: &Entry) {
+        if offset < self.next {
+            // The topic was deleted and made again, but the log does not tell any more.
+            *self = Queue::starting_at(offset);
+        }
+        self.lose_until(offset, entry);
+        self.push(entry);
+    }
+
+    /// Messages below an offset were there, and those that are missing were lost. `near`: some
+    /// entry of the log thereabouts.
+    pub fn lose_until(&mut self, offset: i64, near: &Entry) {
         const GAP_MAX: i64 = 1 << 20;
         if offset > self.next && (self.chunks.is_empty() || offset - self.next > GAP_MAX) {
             // The queue's earlier messages are gone, deleted with their files.
             *self = Queue::starting_at(offset);
         }
-        let lost = Entry { place: Place { size: 0, ..entry.place }, ..*entry };
+        let lost = Entry { place: Place { size: 0, ..near.place }, ..*near };
         while self.next < offset {
             self.push(&lost);
         }
-        if offset == self.next {
-            self.push(entry);
-        }
+    }
+
+    /// The newest entry.
+    pub fn last(&self) -> Option<Entry> {
+        self.get(self.next - 1)
     }
 
     /// The entry of an offset.
@@ -248,9 +261,11 @@ mod tests {
         let mut queue = Queue::default();
         queue.push_at(0, &entry(0));
         queue.push_at(3, &entry(3));
-        queue.push_at(3, &entry(3));
         assert_eq!(queue.next(), 4);
         let sizes: Vec<u32> = queue.range(0, 4).map(|(_, e)| e.place.size).collect();
         assert_eq!(sizes, [100, 0, 0, 100]);
+        // The topic was deleted and made again, and only the second message of that is left.
+        queue.push_at(1, &entry(9));
+        assert_eq!((queue.min(), queue.next(), queue.get(1)), (1, 2, Some(entry(9))));
     }
 }
