@@ -2,6 +2,8 @@
 //! own, a client that stops reading, one that asks for more than it takes. Everybody else is served
 //! meanwhile, and memory stays bounded.
 
+#![expect(clippy::unwrap_used, reason = "what helps a test may fail as it does")]
+
 mod common;
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -144,11 +146,11 @@ async fn ten_thousand_pulls_that_wait_are_all_answered() {
     server.stop();
 }
 
-/// Fills a queue with 100 messages of 250 KiB.
+/// Fills a queue with 50 messages of 250 KiB.
 async fn fill(server: &Server) {
     let connection = server.connect().await;
     let large = Bytes::from(vec![b'x'; 250 << 10]);
-    for _ in 0..100 {
+    for _ in 0..50 {
         connection.send(&message("large", 0), large.clone()).await.unwrap();
     }
 }
@@ -157,7 +159,7 @@ async fn fill(server: &Server) {
 fn ask_without_reading(raw: &mut Raw, pulls: usize) -> usize {
     raw.0.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
     for i in 0..pulls {
-        let pull = look("g", "large", 0, (i % 100) as i64);
+        let pull = look("g", "large", 0, (i % 50) as i64);
         if raw.0.write_all(&frame(11, i as i32, &pull, b"")).is_err() {
             return i;
         }
@@ -213,7 +215,21 @@ async fn a_client_that_stops_reading_takes_no_memory_from_the_disk_either() {
     }
     let grown = server.memory().saturating_sub(memory) >> 20;
     println!("grown by {grown} MiB");
-    assert!(grown < 128, "{grown} MiB");
+    // All that was asked for would be gigabytes.
+    assert!(grown < 200, "{grown} MiB");
+    // It gets its answers once it reads; what was too much is refused.
+    let mut found = 0;
+    for _ in 0..asked.min(300) {
+        let answer = deaf.answer();
+        match answer.code {
+            0 => found += 1,
+            code => assert_eq!(code, 2, "{}", answer.remark),
+        }
+    }
+    println!("{found} of 300 were found");
+    assert!(found > 10);
+    drop(deaf);
+    server.wait_for_metric("kerolox_connections", |count| count <= 2).await;
     server.stop();
 }
 

@@ -1,6 +1,8 @@
 //! kill -9 under load, again and again on the same directory: at the end every acknowledged message
 //! is there, once and in order. `cargo xtask kill` is the long form of this.
 
+#![expect(clippy::unwrap_used, reason = "what helps a test may fail as it does")]
+
 mod common;
 
 use std::process::{Child, Command, Stdio};

@@ -89,8 +89,8 @@ async fn metrics_count_what_happened() {
     granted(&ask(&connection, 15, &commit).await);
     let page = http::get(server.ports.http, "/metrics").body;
     let of_topic = |name: &str| {
-        let lines = page.lines().filter(|line| line.starts_with(name));
-        let line = lines.filter(|line| line.contains("topic=\"counted\"")).last();
+        let of_topic = |line: &&str| line.starts_with(name) && line.contains("topic=\"counted\"");
+        let line = page.lines().rfind(of_topic);
         line.and_then(|line| line.rsplit(' ').next()?.parse::<i64>().ok())
     };
     assert_eq!(of_topic("rocketmq_messages_in_total"), Some(3), "{page}");

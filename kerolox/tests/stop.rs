@@ -1,6 +1,8 @@
 //! SIGTERM: pulls that wait are answered, the process ends with 0 within seconds, and everything
 //! that was acknowledged is there after the next start, as it is after kill -9.
 
+#![expect(clippy::unwrap_used, reason = "what helps a test may fail as it does")]
+
 mod common;
 
 use std::sync::Arc;
@@ -324,10 +326,11 @@ async fn readiness_and_health_are_told_apart_while_the_log_is_read() {
     let mut server = launch.spawn();
     let mut starting = 0;
     let deadline = Instant::now() + Duration::from_secs(30);
+    let mut kept = None;
     loop {
         assert!(server.runs() && Instant::now() < deadline, "{}", server.log());
         let Ok(stream) = std::net::TcpStream::connect(("127.0.0.1", port)) else { continue };
-        drop(stream);
+        kept.get_or_insert(stream);
         let (ready, live) = (http::get(port, "/readyz"), http::get(port, "/livez"));
         assert_eq!(live.status, 200);
         if ready.status == 200 {
@@ -338,4 +341,10 @@ async fn readiness_and_health_are_told_apart_while_the_log_is_read() {
         assert!(ready.body.starts_with("recovering the commit log: "), "{}", ready.body);
     }
     println!("asked {starting} times before it was ready");
+    // Who has asked from the beginning hears of it, too.
+    let mut kept = Raw(kept.expect("it was connected"));
+    kept.send(b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    let mut answer = String::new();
+    std::io::Read::read_to_string(&mut kept.0, &mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }

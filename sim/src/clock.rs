@@ -25,6 +25,11 @@ impl Clock {
         self.elapsed
     }
 
+    /// The latest time that the wall clock ever showed, or later.
+    pub(crate) fn latest(&self) -> i64 {
+        BEGIN + self.elapsed
+    }
+
     /// Time passes.
     pub(crate) fn advance(&mut self, ms: i64) {
         self.wall += ms;
@@ -38,6 +43,6 @@ impl Clock {
 
     /// How far the wall clock is behind the time that passed.
     pub(crate) fn behind(&self) -> i64 {
-        BEGIN + self.elapsed - self.wall
+        self.latest() - self.wall
     }
 }

@@ -27,7 +27,6 @@ struct Bad {
 impl World<'_> {
     /// The whole run of a seed with damage.
     pub(crate) fn run_damaged(&mut self) -> Checked {
-        self.plan.log_bytes_max = 0;
         self.start()?;
         for _ in 0..self.rng.below(3) {
             self.some_steps()?;
@@ -44,6 +43,11 @@ impl World<'_> {
         self.flush_all()?;
         self.clock.advance(1_100);
         self.flush_all()?;
+        // From here on nothing is deleted: a snapshot would swallow the damage unseen.
+        self.plan.log_bytes_max = 0;
+        if let Some(broker) = &mut self.broker {
+            broker.housekeeping.log_bytes_max = 0;
+        }
         let bad = self.damage();
         // A broker that does not know yet serves nothing wrong.
         if self.rng.one_in(2) {
@@ -71,14 +75,16 @@ impl World<'_> {
 
     /// Damages the log and says what is bad of each round.
     fn damage(&mut self) -> Vec<Bad> {
-        let Some(broker) = &self.broker else { return Vec::new() };
+        let Some(broker) = &mut self.broker else { return Vec::new() };
+        // What is older than the newest snapshot is not read again.
+        broker.rounds.forget_below(self.books.floor);
         let rounds = broker.rounds.all().to_vec();
         let mut bad = vec![Bad::default(); rounds.len()];
         // The last seal proves what lies before it, and must stay to do so.
         let Some(limit) = rounds.last().map(|last| last.flushed.min(last.begin)) else {
             return bad;
         };
-        if limit == 0 {
+        if limit <= self.books.floor {
             return bad;
         }
         let pages = self.rng.one_in(4);
@@ -104,7 +110,7 @@ impl World<'_> {
             let round = &rounds[self.rng.below(rounds.len() as u64) as usize];
             round.seal + self.rng.below(round.end - round.seal)
         } else {
-            self.rng.below(limit)
+            self.books.floor + self.rng.below(limit - self.books.floor)
         };
         let bit = self.rng.below(8);
         if position >= limit {
@@ -117,7 +123,8 @@ impl World<'_> {
     }
 
     fn unreadable_page(&mut self, limit: u64, rounds: &[NotedRound], bad: &mut [Bad]) {
-        let position = self.rng.below(limit) / PAGE * PAGE;
+        let floor = self.books.floor;
+        let position = (floor + self.rng.below(limit - floor)) / PAGE * PAGE;
         if position + PAGE > limit {
             return;
         }
@@ -187,7 +194,7 @@ fn consequences(rounds: &[NotedRound], bad: &[Bad]) -> (Vec<Lost>, Damage) {
             for record in records {
                 let noted = &round.records[record];
                 lost.push(Lost { begin: at(noted.begin), end: at(noted.end), what: "record" });
-                damage.lose(noted);
+                damage.lose(noted.begin, &noted.topic, noted.queue, noted.offset);
             }
             i += 1;
             continue;
@@ -201,19 +208,13 @@ fn consequences(rounds: &[NotedRound], bad: &[Bad]) -> (Vec<Lost>, Damage) {
         let what = if proven { "state changes" } else { "records and state changes" };
         lost.push(Lost { begin: at(round.begin), end: at(until), what });
         if !proven {
-            let gone = rounds[i..next].iter().flat_map(|round| &round.records);
-            gone.for_each(|record| damage.lose(record));
+            for gone in rounds[i..next].iter().flat_map(|round| &round.records) {
+                damage.lose(gone.begin, &gone.topic, gone.queue, gone.offset);
+            }
         }
         i = next;
     }
     (lost, damage)
-}
-
-impl Damage {
-    fn lose(&mut self, record: &crate::broker::rounds::Noted) {
-        let place = (record.begin, record.topic.clone(), record.queue, record.offset);
-        self.records.push(place);
-    }
 }
 
 impl World<'_> {

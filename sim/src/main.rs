@@ -26,6 +26,8 @@ mod events;
 mod life;
 mod plan;
 mod seam;
+#[cfg(test)]
+mod tests;
 mod violation;
 mod world;
 

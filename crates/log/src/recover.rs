@@ -16,7 +16,7 @@ use kerolox_protocol::names::STATE_TOPIC;
 use kerolox_protocol::record::{MAGIC_V1, MAGIC_V2, SIZE_MIN, View, peek};
 
 use crate::PhysicalOffset;
-use crate::append::Resume;
+use crate::append::{Appender, Resume};
 use crate::disk::{DiskFile, Open, read_full};
 use crate::files::Files;
 use crate::identity::Identity;
@@ -109,22 +109,32 @@ pub fn recover(
     let mut walk = Walk::new(files, identity, origin);
     let end = walk.run(replay, PhysicalOffset(u64::MAX))?;
     let proof = walk.proof.min(end);
-    let cut = cut_tail(files, data_dir, end)?;
+    let mut resume = Resume {
+        next: end,
+        before: walk.before.unwrap_or(Link::NONE),
+        store_timestamp: walk.store_timestamp,
+        start: walk.start + 1,
+    };
+    let stale = stale_pages(files, end, |_, _| Ok(())).map_err(failed("reading the log's end"))?;
+    let cut = if stale > 0 { Some(set_aside(files, data_dir, end, stale)?) } else { None };
     rewrite(files, proof, end).map_err(failed("writing the log's end once more"))?;
+    if stale > 0 || !walk.lost.is_empty() {
+        // What is cut now may hold the seals by which the rest is believed: a seal at the new end
+        // takes their place first.
+        let sealed = seal_end(files, identity, resume).map_err(failed("sealing the log's end"))?;
+        clear_behind(files, sealed.1).map_err(failed("clearing the log behind its end"))?;
+        resume = sealed.0;
+    } else {
+        fill_up(files, end).map_err(failed("making the log's last file whole"))?;
+    }
     let report = Report {
         begin: walk.begin,
         end,
         proof,
-        start: walk.start + 1,
+        start: resume.start,
         records: walk.records,
         cut,
         lost: walk.lost,
-    };
-    let resume = Resume {
-        next: end,
-        before: walk.before.unwrap_or(Link::NONE),
-        store_timestamp: walk.store_timestamp,
-        start: report.start,
     };
     Ok((resume, report))
 }
@@ -221,7 +231,12 @@ impl<'a> Walk<'a> {
                     }
                     match self.step_over_damage(at, replay)? {
                         Some(next) => at = next,
-                        None => return Ok(at),
+                        None => {
+                            // The log ends before what is proven: its end is lost.
+                            let (from, to) = (at, self.proof);
+                            self.lose(from, to, "the end of the log");
+                            return Ok(at);
+                        }
                     }
                 }
             }
@@ -640,34 +655,50 @@ fn behind_page(place: u64) -> u64 {
     (place / PAGE as u64 + 1) * PAGE as u64
 }
 
-/// Sets aside and clears everything behind `end`.
-fn cut_tail(
+/// Writes and syncs a seal at the new end. Returns where the log goes on, and where the bytes of
+/// the seal end.
+fn seal_end(
     files: &Files,
-    data_dir: &Path,
-    end: PhysicalOffset,
-) -> Result<Option<Cut>, RecoverError> {
-    let what = "clearing the log behind its end";
-    let stale = stale_pages(files, end, |_, _| Ok(())).map_err(failed(what))?;
-    let cut = if stale > 0 { Some(set_aside(files, data_dir, end, stale)?) } else { None };
-    let file_size = files.file_size();
-    if stale > 0 {
-        // The later files first: a crash in between leaves a tail again, not a gap.
-        for base in files.bases().into_iter().rev().filter(|base| *base > end.0) {
-            files.delete(base).map_err(failed(what))?;
-        }
+    identity: &Identity,
+    resume: Resume,
+) -> io::Result<(Resume, PhysicalOffset)> {
+    let mut log = Appender::new(*identity, files.file_size(), resume);
+    let mut resume = resume;
+    let mut behind = resume.next;
+    for round in log.take_last_seal() {
+        let (file, place) = files.at_or_make(round.begin)?;
+        file.write_at(&[&round.bytes], place)?;
+        file.sync()?;
+        behind = round.begin.plus(round.bytes.len() as u64);
+        resume.next = round.next;
+        resume.before = Link { position: round.begin.0, list_crc: list_crc(&[]) };
     }
-    let Some((file, place)) = files.at(end) else { return Ok(cut) };
-    let clear = || {
-        if stale > 0 {
-            file.set_size(place)?;
-        } else if file.size()? == file_size {
-            return Ok(());
-        }
-        file.set_size(file_size)?;
-        file.sync()
-    };
-    clear().map_err(failed(what))?;
-    Ok(cut)
+    Ok((resume, behind))
+}
+
+/// Clears everything behind `end`. The later files first: a crash in between leaves a tail again,
+/// not a gap.
+fn clear_behind(files: &Files, end: PhysicalOffset) -> io::Result<()> {
+    for base in files.bases().into_iter().rev().filter(|base| *base >= end.0) {
+        files.delete(base)?;
+    }
+    if let Some((file, place)) = files.at(end) {
+        file.set_size(place)?;
+        file.set_size(files.file_size())?;
+        file.sync()?;
+    }
+    Ok(())
+}
+
+/// Gives the file under the log's end its full length, if a crash came before it had it.
+fn fill_up(files: &Files, end: PhysicalOffset) -> io::Result<()> {
+    if let Some((file, _)) = files.at(end)
+        && file.size()? != files.file_size()
+    {
+        file.set_size(files.file_size())?;
+        file.sync()?;
+    }
+    Ok(())
 }
 
 /// Calls `page` with every page behind `end` that is not all zeros, and returns their bytes.

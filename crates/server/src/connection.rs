@@ -30,6 +30,8 @@ pub struct Connection {
     /// The socket takes no more for now.
     pub blocked: Cell<bool>,
     pub closing: Cell<bool>,
+    /// The client has so much unread that nothing more is read from the disk for it.
+    pub held: Cell<bool>,
     /// Tells the connection's task to look again.
     pub changed: Notify,
     pub last_read: Cell<Instant>,
@@ -51,6 +53,7 @@ impl Connection {
             in_flight: Cell::new((0, 0)),
             blocked: Cell::new(false),
             closing: Cell::new(false),
+            held: Cell::new(false),
             changed: Notify::new(),
             last_read: Cell::new(now),
             last_write: Cell::new(now),
@@ -138,7 +141,8 @@ impl Partial {
     }
 
     /// Takes what was read and calls `frame` with each whole frame. What is left begins the next
-    /// one. `budget`: bytes in use and how many may be.
+    /// one. `budget`: bytes in use and how many may be; where it is spent, all was taken all the
+    /// same.
     pub fn take(
         &mut self,
         mut chunk: Bytes,
@@ -184,6 +188,11 @@ impl Partial {
             used.fetch_sub(before - now, Ordering::Relaxed);
         }
         Ok(())
+    }
+
+    /// Bytes that it takes.
+    pub fn size(&self) -> usize {
+        self.counted
     }
 
     /// Gives the memory back.

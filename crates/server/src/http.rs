@@ -1,8 +1,8 @@
 //! HTTP/1: `/livez`, `/readyz`, `/metrics`, `/version`.
 
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http_body_util::Full;
@@ -20,10 +20,11 @@ use crate::limits::IDLE_SECONDS;
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// How far a start is, for `/readyz`.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Progress {
     done: AtomicU64,
     total: AtomicU64,
+    running: OnceLock<Arc<Shared>>,
 }
 
 impl Progress {
@@ -31,6 +32,11 @@ impl Progress {
     pub fn set(&self, done: u64, total: u64) {
         self.done.store(done, Ordering::Relaxed);
         self.total.store(total, Ordering::Relaxed);
+    }
+
+    /// The start is over: whoever asked before is told so, over the same connection, too.
+    pub fn set_running(&self, shared: Arc<Shared>) {
+        self.running.get_or_init(|| shared);
     }
 
     fn text(&self) -> String {
@@ -51,6 +57,19 @@ pub enum Subject {
     Running(Arc<Shared>),
 }
 
+impl Subject {
+    /// What it has become since.
+    fn now(&self) -> Subject {
+        match self {
+            Subject::Starting(progress) => {
+                let running = progress.running.get().cloned();
+                running.map_or_else(|| self.clone(), Subject::Running)
+            }
+            Subject::Running(_) => self.clone(),
+        }
+    }
+}
+
 /// Serves one connection of a running server.
 pub async fn serve(stream: TcpStream, shared: Arc<Shared>) {
     serve_subject(stream, Subject::Running(shared)).await;
@@ -59,7 +78,7 @@ pub async fn serve(stream: TcpStream, shared: Arc<Shared>) {
 /// Serves one connection.
 pub async fn serve_subject(stream: TcpStream, subject: Subject) {
     let service = service_fn(move |request: Request<Incoming>| {
-        let subject = subject.clone();
+        let subject = subject.now();
         async move { Ok::<_, Infallible>(answer(&request, &subject)) }
     });
     let connection = hyper::server::conn::http1::Builder::new()

@@ -39,6 +39,8 @@ pub const SWEEP_SECONDS: u64 = 5;
 pub const TICK_MS: u64 = 20;
 /// Threads that read from the disk.
 pub const READERS: usize = 2;
+/// Reads that wait for one client which does not read what is there for it.
+pub const READS_HELD_MAX: usize = 1_024;
 /// Reads that wait for a thread.
 pub const READS_MAX: usize = 100_000;
 /// The log's sparse files get room on the disk this often, in ms.

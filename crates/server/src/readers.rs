@@ -1,6 +1,6 @@
 //! Work that is too long for a turn: cold reads, large answers. A few threads and a queue.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use kerolox_engine::{Answer, ColdPull, Completion, ConnectionId, Load, Origin, Request};
@@ -9,7 +9,7 @@ use kerolox_protocol::remoting::reply::Reply;
 use parking_lot::{Condvar, Mutex};
 
 use crate::core::Shared;
-use crate::limits::READS_MAX;
+use crate::limits::{READS_HELD_MAX, READS_MAX};
 
 /// One piece of work.
 pub enum Job {
@@ -25,9 +25,21 @@ pub struct Readers {
     woken: Condvar,
 }
 
+impl Job {
+    /// Who waits for it.
+    fn connection(&self) -> Option<ConnectionId> {
+        match self {
+            Job::Later { origin, .. } | Job::Cold { origin, .. } => Some(origin.connection),
+            Job::Load(_) => None,
+        }
+    }
+}
+
 #[derive(Default)]
 struct State {
     jobs: VecDeque<Job>,
+    /// Connections that do not read what is there for them already, and the work for them.
+    held: HashMap<ConnectionId, Vec<Job>>,
     stopped: bool,
 }
 
@@ -35,12 +47,32 @@ impl Readers {
     /// Adds work; false if there is too much of it. A [`Job::Load`] is always taken.
     pub fn push(&self, job: Job) -> bool {
         let mut state = self.state.lock();
-        if state.jobs.len() >= READS_MAX && !matches!(job, Job::Load(_)) {
+        let connection = job.connection();
+        let held = connection.and_then(|c| state.held.get(&c)).map_or(0, Vec::len);
+        if connection.is_some() && (state.jobs.len() >= READS_MAX || held >= READS_HELD_MAX) {
             return false;
         }
         state.jobs.push_back(job);
         self.woken.notify_one();
         true
+    }
+
+    /// A client does not read: what is to be read for it waits, and takes no memory.
+    pub fn hold(&self, connection: ConnectionId) {
+        self.state.lock().held.entry(connection).or_default();
+    }
+
+    /// The client reads again.
+    pub fn release(&self, connection: ConnectionId) {
+        let mut state = self.state.lock();
+        let held = state.held.remove(&connection).unwrap_or_default();
+        state.jobs.extend(held);
+        self.woken.notify_all();
+    }
+
+    /// The connection is gone, and with it the work for it.
+    pub fn forget(&self, connection: ConnectionId) {
+        self.state.lock().held.remove(&connection);
     }
 
     /// Lets the threads end.
@@ -52,8 +84,11 @@ impl Readers {
     fn next(&self) -> Option<Job> {
         let mut state = self.state.lock();
         loop {
-            if let Some(job) = state.jobs.pop_front() {
-                return Some(job);
+            while let Some(job) = state.jobs.pop_front() {
+                match job.connection().and_then(|c| state.held.get_mut(&c)) {
+                    Some(held) => held.push(job),
+                    None => return Some(job),
+                }
             }
             if state.stopped {
                 return None;

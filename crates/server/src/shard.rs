@@ -23,12 +23,12 @@ use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::spawn_local;
 
-use crate::connection::Connection;
+use crate::connection::{Connection, ReadError};
 use crate::core::{Shared, connection_id};
 use crate::decode::{CoreRequest, Decoded, decode};
 use crate::limits::{
     IDLE_SECONDS, IN_FLIGHT_MAX, READ_AREA, SWEEP_SECONDS, UNFINISHED_MAX, UNFINISHED_SECONDS,
-    UNREAD_SECONDS,
+    UNREAD_MAX, UNREAD_SECONDS,
 };
 use crate::sniff::{Spoken, sniff};
 
@@ -136,6 +136,7 @@ impl Shard {
         self.shared.connections.fetch_sub(1, Ordering::Relaxed);
         if let Some(connection) = self.connections.borrow_mut().remove(&id.0) {
             connection.partial.borrow_mut().clear(&self.shared.unfinished);
+            self.shared.readers.forget(id);
             let left = connection.in_flight_bytes();
             self.shared.in_flight.fetch_sub(left, Ordering::Relaxed);
             self.shared.submit_own(id, Request::Closed);
@@ -188,6 +189,7 @@ impl Shard {
             if connection.closing.get() {
                 return;
             }
+            self.hold_reads(connection);
             let budget = self.shared.in_flight.load(Ordering::Relaxed) >= IN_FLIGHT_MAX;
             let reading = !connection.is_full() && !budget;
             let interest = match (reading, connection.blocked.get()) {
@@ -212,23 +214,46 @@ impl Shard {
             if ready.is_writable() && connection.blocked.get() && connection.flush().is_err() {
                 return;
             }
-            if ready.is_readable() && reading && !self.read(connection) {
-                return;
+            if ready.is_readable() && reading {
+                match self.read(connection) {
+                    None => return,
+                    // There is probably more, but what was read is handled first.
+                    Some(bytes) if bytes >= READ_AREA / 4 => tokio::task::yield_now().await,
+                    Some(_) => {}
+                }
             }
         }
     }
 
-    /// Reads what there is and puts the requests into the batch. False: the connection is over.
-    fn read(&self, connection: &Connection) -> bool {
+    /// While a client does not take what is there for it, nothing more is read from the disk.
+    fn hold_reads(&self, connection: &Connection) {
+        let unread = connection.out.borrow().bytes >= UNREAD_MAX;
+        if connection.held.replace(unread) != unread {
+            let id = connection.origin.connection;
+            if unread {
+                self.shared.readers.hold(id);
+            } else {
+                self.shared.readers.release(id);
+            }
+        }
+    }
+
+    /// Reads once and puts the requests into the batch. Returns how many bytes came; `None`: the
+    /// connection is over.
+    fn read(&self, connection: &Connection) -> Option<usize> {
+        if connection.closing.get() {
+            return None;
+        }
         let mut area = self.area.borrow_mut();
         area.reserve(READ_AREA / 4);
         match connection.stream.try_read_buf(&mut *area) {
-            Ok(0) => return false,
+            Ok(0) => return None,
             Ok(_) => {}
-            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => return true,
-            Err(_) => return false,
+            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => return Some(0),
+            Err(_) => return None,
         }
         let chunk = area.split().freeze();
+        let bytes = chunk.len();
         drop(area);
         connection.last_read.set(Instant::now());
         let budget = (&self.shared.unfinished, UNFINISHED_MAX);
@@ -239,11 +264,32 @@ impl Shard {
             true => None,
             false => since.or_else(|| Some(Instant::now())),
         });
+        drop(partial);
+        if matches!(taken, Err(ReadError::Budget(_))) && self.evict_larger(connection) {
+            return Some(0);
+        }
         if let Err(e) = taken {
             self.shared.counters.bad_frames.fetch_add(1, Ordering::Relaxed);
             self.refused(connection.origin.peer, &e.to_string());
+            return None;
+        }
+        Some(bytes)
+    }
+
+    /// Unfinished frames take more than they may: the one that takes the most goes. False if that
+    /// is this connection's own.
+    fn evict_larger(&self, connection: &Connection) -> bool {
+        let connections = self.connections.borrow();
+        let size = |c: &&Rc<Connection>| c.partial.borrow().size();
+        let Some(largest) = connections.values().max_by_key(size) else { return false };
+        if largest.partial.borrow().size() <= connection.partial.borrow().size() {
             return false;
         }
+        self.shared.counters.bad_frames.fetch_add(1, Ordering::Relaxed);
+        self.refused(largest.origin.peer, &ReadError::Budget(UNFINISHED_MAX).to_string());
+        largest.partial.borrow_mut().clear(&self.shared.unfinished);
+        largest.closing.set(true);
+        largest.changed.notify_one();
         true
     }
 
@@ -361,6 +407,7 @@ impl Shard {
         let cost = origin.cost as usize;
         self.shared.in_flight.fetch_sub(cost, Ordering::Relaxed);
         self.encode(&connection, origin, reply);
+        self.hold_reads(&connection);
         connection.request_ended(cost);
         if touched.last().is_none_or(|last| !Rc::ptr_eq(last, &connection)) {
             touched.push(connection);

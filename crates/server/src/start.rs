@@ -192,6 +192,7 @@ impl Server {
         }
         server.shared.ready.store(true, Ordering::Release);
         server.channels = channels.iter().map(|(_, channel)| channel.clone()).collect();
+        progress.set_running(server.shared.clone());
         let _ = ready.send((server.shared.clone(), channels));
         Ok(server)
     }
@@ -204,7 +205,7 @@ impl Server {
         lock: File,
     ) -> Result<Server, StartError> {
         let Recovered { engine, files, identity, .. } = recovered;
-        let end = engine.log.end();
+        let end = engine.confirmed();
         let names = names(&options, &engine, ports.broker);
         let config = engine.config.clone();
         let shards = options.shards.clamp(1, 64);

@@ -226,8 +226,13 @@ impl Audit<'_> {
             );
             last = (*position, *time);
         }
-        let damage = &self.books.damage;
-        let is_lost = |at: &u64| damage.records.iter().any(|(position, ..)| position == at);
+        ensure!(
+            last.1 <= self.clock.latest(),
+            "the record at {} was stored at {}, which no clock has reached",
+            last.0,
+            last.1
+        );
+        let is_lost = |at: &u64| self.books.damage.took_position(*at);
         for (position, seen) in self.books.messages.seen.range(self.books.floor..) {
             let deleted = seen.seq < self.books.settings.born(&seen.topic);
             ensure!(
@@ -310,7 +315,7 @@ impl Audit<'_> {
             if self.books.settings.topics.contains_key(topic) {
                 let max = offset(&self.ask(Request::MaxOffset(question))?)?;
                 ensure!(
-                    actual.is_none_or(|actual| actual <= max),
+                    actual.is_none_or(|actual| actual <= max) || self.books.damage.state,
                     "{key:?} is at {actual:?}, but the queue ends at {max}"
                 );
             }

@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use kerolox_protocol::names::{DLQ_PREFIX, SCHEDULE_TOPIC};
 
+use crate::books::Damage;
 use crate::books::served::{Kind, Served};
 use crate::violation::{Checked, Violation, ensure};
 
@@ -118,7 +119,14 @@ impl Messages {
 
     /// A message was stored. A producer's messages are handled in the order in which they were
     /// sent, so offsets and positions rise.
-    pub(crate) fn stored(&mut self, position: u64, place: Place, born: u64) -> Checked {
+    /// But the offsets of messages that damage took may be given again, if nothing tells of them.
+    pub(crate) fn stored(
+        &mut self,
+        position: u64,
+        place: Place,
+        born: u64,
+        damage: &Damage,
+    ) -> Checked {
         let id = place.id;
         let before = self.places.iter().next_back();
         ensure!(
@@ -126,13 +134,14 @@ impl Messages {
             "message {id} was stored at {position}, before a message that came earlier"
         );
         let mut same_queue = self.places.values().rev().filter(|other| {
-            other.topic == place.topic && other.queue == place.queue && other.seq > born
+            let same_queue = other.topic == place.topic && other.queue == place.queue;
+            same_queue && other.seq > born && !damage.took(&other.topic, other.queue, other.offset)
         });
         let behind = same_queue.next().is_none_or(|other| other.offset < place.offset);
         let told = self.told_max(&place.topic, place.queue, born);
         ensure!(behind, "message {id} got an offset before one that was sent earlier: {place:?}");
         ensure!(
-            place.offset >= told,
+            place.offset >= told || damage.is_any(),
             "message {id} got an offset that was told to be taken ({told}): {place:?}"
         );
         if let Some(message) = self.sent.get_mut(id as usize) {

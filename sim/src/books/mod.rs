@@ -20,6 +20,8 @@ pub(crate) mod messages;
 pub(crate) mod served;
 pub(crate) mod settings;
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::books::commits::Commits;
 use crate::books::messages::Messages;
 use crate::books::settings::Settings;
@@ -28,21 +30,34 @@ use crate::violation::{Checked, ensure};
 /// Damage that was done on purpose, so that not everything can be there.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Damage {
-    /// Records that are lost: position, topic, queue, queue offset.
-    pub(crate) records: Vec<(u64, String, i32, i64)>,
+    /// Positions of records that are lost.
+    positions: BTreeSet<u64>,
+    /// Their queues and queue offsets, by topic.
+    places: BTreeMap<String, BTreeSet<(i32, i64)>>,
     /// State changes were lost: settings and offsets may be older than they should.
     pub(crate) state: bool,
 }
 
 impl Damage {
+    /// A record is lost.
+    pub(crate) fn lose(&mut self, position: u64, topic: &str, queue: i32, offset: i64) {
+        self.positions.insert(position);
+        self.places.entry(topic.to_owned()).or_default().insert((queue, offset));
+    }
+
     /// Whether this place of a queue is lost.
     pub(crate) fn took(&self, topic: &str, queue: i32, offset: i64) -> bool {
-        self.records.iter().any(|(_, t, q, o)| t == topic && *q == queue && *o == offset)
+        self.places.get(topic).is_some_and(|places| places.contains(&(queue, offset)))
+    }
+
+    /// Whether the record at this position is lost.
+    pub(crate) fn took_position(&self, position: u64) -> bool {
+        self.positions.contains(&position)
     }
 
     /// Whether anything is lost.
     pub(crate) fn is_any(&self) -> bool {
-        self.state || !self.records.is_empty()
+        self.state || !self.positions.is_empty()
     }
 }
 

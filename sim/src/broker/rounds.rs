@@ -79,6 +79,11 @@ impl Rounds {
         });
     }
 
+    /// Rounds before a position are of no interest any more.
+    pub(crate) fn forget_below(&mut self, position: u64) {
+        self.all.retain(|round| round.begin >= position);
+    }
+
     /// Every round, in order.
     pub(crate) fn all(&self) -> &[NotedRound] {
         &self.all

@@ -10,6 +10,7 @@ use kerolox_protocol::remoting::reply::{Reply, ReplyFields};
 use kerolox_protocol::remoting::send::Send;
 use kerolox_protocol::{batch, ids, properties};
 
+use crate::books::Books;
 use crate::books::messages::{Fate, Message, Place};
 use crate::books::served::ID;
 use crate::clients::{Around, Clients, PRODUCERS, TAGS, TOPICS, What, body, pick};
@@ -151,7 +152,8 @@ pub(super) fn made(
         let seq = around.books.next_seq();
         let offset = sent.queue_offset + i as i64;
         let place = Place { id: *id, topic, queue, offset, seq };
-        around.books.messages.stored(position, place, born)?;
+        let Books { messages, damage, .. } = &mut *around.books;
+        messages.stored(position, place, born, damage)?;
         let later = confirm_at.is_none_or(|at| at > position);
         ensure!(later, "message {id} at {position} would be acknowledged at {confirm_at:?}");
     }

@@ -65,11 +65,12 @@ impl Engine {
                 } else {
                     self.config.short_polling_ms
                 };
-                let number = self.deadlines.add(now + wait, id, pull.queue_id);
+                let at = now + wait;
+                let number = self.deadlines.add(at, id, pull.queue_id);
                 let pull = detached(pull);
                 let topic = self.state.topics.get_mut(id).expect("just found");
                 let queue = topic.queue_mut(pull.queue_id);
-                queue.parked.push(Parked { origin, pull, filter, number });
+                queue.parked.push(Parked { origin, pull, filter, at, number });
                 self.counters.parked += 1;
             }
         }
@@ -283,6 +284,7 @@ impl Engine {
         let woken: Vec<Parked> =
             waiting.extract_if(.., |parked| parked.filter.matches(tags_code)).collect();
         for parked in woken {
+            self.deadlines.remove(id, &parked);
             self.answer_again(id, parked, out);
         }
     }

@@ -76,7 +76,7 @@ impl Broker {
     pub(crate) fn new() -> Broker {
         let disk = FaultDisk::default();
         let (files, engine) = open(&disk);
-        let writer = Writer::new(files.clone(), engine.log.end());
+        let writer = Writer::new(files.clone(), engine.confirmed());
         let (taken, waiting) = (VecDeque::new(), BTreeMap::new());
         Broker { disk, files, writer, engine, taken, waiting }
     }
@@ -142,7 +142,7 @@ impl Broker {
         self.waiting.clear();
         let written = self.writer.watermarks().written;
         (self.files, self.engine) = open(&self.disk);
-        assert_eq!(self.engine.log.end(), written);
+        assert_eq!(self.engine.confirmed(), written);
         self.writer = Writer::new(self.files.clone(), written);
     }
 

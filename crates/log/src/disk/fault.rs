@@ -86,14 +86,15 @@ fn apply(content: &mut Vec<u8>, change: &Change) {
 enum NameChange {
     Add(PathBuf, usize),
     Remove(PathBuf),
-    Rename(PathBuf, PathBuf),
+    /// From, to, and what was renamed: another file may have the old name after a crash.
+    Rename(PathBuf, PathBuf, usize),
 }
 
 impl NameChange {
     fn dir(&self) -> Option<&Path> {
         match self {
             NameChange::Add(path, _) | NameChange::Remove(path) => path.parent(),
-            NameChange::Rename(_, to) => to.parent(),
+            NameChange::Rename(_, to, _) => to.parent(),
         }
     }
 
@@ -101,10 +102,9 @@ impl NameChange {
         match self {
             NameChange::Add(path, inode) => drop(names.insert(path.clone(), *inode)),
             NameChange::Remove(path) => drop(names.remove(path)),
-            NameChange::Rename(from, to) => {
-                if let Some(inode) = names.remove(from) {
-                    names.insert(to.clone(), inode);
-                }
+            NameChange::Rename(from, to, inode) => {
+                names.remove(from);
+                names.insert(to.clone(), *inode);
             }
         }
     }
@@ -323,7 +323,9 @@ impl Disk for FaultDisk {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.0.lock().name_change(NameChange::Rename(from.to_owned(), to.to_owned()))
+        let mut state = self.0.lock();
+        let inode = *state.names.get(from).ok_or(io::ErrorKind::NotFound)?;
+        state.name_change(NameChange::Rename(from.to_owned(), to.to_owned(), inode))
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
