@@ -53,7 +53,6 @@ impl World<'_> {
         if self.rng.one_in(2) {
             self.expect(&bad);
             self.some_steps()?;
-            self.flush_all()?;
         }
         let power = self.rng.one_in(2);
         self.crash(power);

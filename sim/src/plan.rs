@@ -59,7 +59,8 @@ fn one_of<T: Copy>(rng: &mut Rng, from: &[T]) -> T {
 impl Plan {
     /// The plan of a seed. `steps`: about how many in all.
     pub(crate) fn new(rng: &mut Rng, steps: u64, cheats: Cheats) -> Plan {
-        let file_size = one_of(rng, &[64 << 10, 64 << 10, 64 << 10, 128 << 10]);
+        // Small ones, so that they roll often; large ones hold records larger than a round's area.
+        let file_size = one_of(rng, &[64 << 10, 64 << 10, 64 << 10, 64 << 10, 128 << 10, 1 << 20]);
         let lives = 2 + rng.below(5);
         Plan {
             durability: if rng.one_in(4) { Durability::Async } else { Durability::Sync },

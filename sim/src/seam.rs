@@ -122,6 +122,13 @@ impl Seam {
         self.state.lock().unreadable.insert((path.to_owned(), page));
     }
 
+    /// The names in a folder.
+    pub(crate) fn names(&self, dir: &Path) -> Vec<PathBuf> {
+        let mut names = self.disk.names();
+        names.retain(|name| name.parent() == Some(dir));
+        names
+    }
+
     /// A file's bytes as they are now.
     pub(crate) fn content(&self, path: &Path) -> Option<Vec<u8>> {
         self.disk.content(path)

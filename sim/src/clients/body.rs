@@ -10,10 +10,14 @@ use kerolox_log::identity::Identity;
 use kerolox_log::seal::{BODY_AT, FLAG_FIRST, Link, Listed, Seal};
 use kerolox_protocol::record::{NewRecord, write_blank};
 
-/// The size of a body, in bytes.
-pub(crate) fn size(rng: &mut Rng, file_size: u64, large_one_in: u64) -> usize {
+/// The size of a body, in bytes. `max`: the largest that fits a file, about.
+pub(crate) fn size(rng: &mut Rng, file_size: u64, max: u64, large_one_in: u64) -> usize {
     if rng.one_in(large_one_in) {
         return (file_size / 8 + rng.below(file_size / 3)) as usize;
+    }
+    if rng.one_in(large_one_in * 8) {
+        // Just fits, or just does not.
+        return (max - 150 + rng.below(250)) as usize;
     }
     let max = [40, 40, 300, 1_000, 5_000][rng.below(5) as usize];
     1 + rng.below(max) as usize

@@ -75,8 +75,10 @@ pub(crate) struct Clients {
     resets: Vec<(String, String, i32)>,
 }
 
-/// Topics that producers send to.
-const TOPICS: [&str; 4] = ["t0", "t1", "t2", "t3"];
+/// Topics that producers send to. With a long name a delivered record is larger than it was while
+/// it waited.
+const TOPICS: [&str; 4] =
+    ["t0", "t1", "t2", "t3_with_a_name_that_is_longer_than_that_of_the_topic_of_delayed_messages"];
 /// Consumer groups.
 const GROUPS: [&str; 3] = ["g0", "g1", "g2"];
 const TAGS: [&str; 4] = ["", "TagA", "TagB", "TagC"];

@@ -4,6 +4,7 @@
 use kerolox_engine::turn::Closed;
 use kerolox_engine::{Incoming, Request};
 use kerolox_log::disk::fault::Rng;
+use kerolox_log::seal::BODY_AT;
 use kerolox_protocol::names::{AUTO_CREATE_TOPIC, SCHEDULE_TOPIC};
 use kerolox_protocol::remoting::codes::response;
 use kerolox_protocol::remoting::reply::{Reply, ReplyFields};
@@ -16,6 +17,9 @@ use crate::books::served::ID;
 use crate::clients::{Around, Clients, PRODUCERS, TAGS, TOPICS, What, body, pick};
 use crate::plan::DELAY_LEVELS_MS;
 use crate::violation::{Checked, Violation, ensure};
+
+/// Bytes of properties that the broker adds, about.
+const ADDED_PROPERTIES: usize = 100;
 
 /// A message on its way, with what only its sender decides.
 struct Draft {
@@ -72,9 +76,6 @@ impl Clients {
 fn draft(topic: &str, in_batch: bool, wait: bool, position: u64, around: &mut Around<'_>) -> Draft {
     let rng = &mut *around.rng;
     let books = &mut *around.books;
-    let large_one_in = around.plan.large_one_in * if in_batch { 8 } else { 1 };
-    let body_size = body::size(rng, around.plan.file_size, large_one_in);
-    let body = body::make(rng, body_size, position);
     let id = books.messages.next_id();
     let tag = pick(rng, &TAGS);
     let level = if in_batch || !rng.one_in(5) { 0 } else { 1 + rng.below(5) as usize };
@@ -97,6 +98,11 @@ fn draft(topic: &str, in_batch: bool, wait: bool, position: u64, around: &mut Ar
     if rng.one_in(30) {
         put("FILLER", &"x".repeat(filler(rng)));
     }
+    let large_one_in = around.plan.large_one_in * if in_batch { 8 } else { 1 };
+    let record_max = around.broker.engine.log.record_max();
+    let max = record_max.saturating_sub(BODY_AT + topic.len() + encoded.len() + ADDED_PROPERTIES);
+    let body_size = body::size(rng, around.plan.file_size, max.max(200) as u64, large_one_in);
+    let body = body::make(rng, body_size, position);
     let topic = books.messages.name(topic);
     let message = Message {
         topic,
