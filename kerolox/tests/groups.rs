@@ -219,6 +219,8 @@ async fn a_queue_is_consumed_by_one_member_of_a_group_41_42() {
         let rows = locked["lockOKMQSet"].as_array().unwrap();
         rows.iter().map(|row| row["queueId"].as_i64().unwrap()).collect::<Vec<_>>()
     };
+    assert!(lock(&one, "c1", &[0, 1]).await.is_empty(), "nothing is kept for an unknown group");
+    join(&one, "g", "c1", "t").await;
     assert_eq!(lock(&one, "c1", &[0, 1]).await, [0, 1]);
     assert_eq!(lock(&two, "c2", &[1, 2]).await, [2]);
     assert_eq!(lock(&one, "c1", &[0, 1, 2]).await, [0, 1]);

@@ -13,6 +13,7 @@ use common::call::{
 };
 use common::{Folder, SMALL, Server};
 use kerolox_client::{Connection, OwnedReply};
+use kerolox_protocol::batch::{self, Inner};
 use kerolox_protocol::ids;
 use kerolox_protocol::record::NewRecord;
 use kerolox_protocol::remoting::client::{ProducerData, SubscriptionData};
@@ -371,7 +372,7 @@ async fn a_refusal_repeats_no_more_than_can_be_read() {
         check(&reply.unwrap_or_else(|e| panic!("{code}: {e}")));
     }
     // Written as JSON, each of these takes six bytes.
-    for topic in [&long, &"\u{1}".repeat(2_500_000)] {
+    for topic in [&long, &"\u{1}".repeat(2_000_000)] {
         check(&send(&connection, &message(topic, 0), "x").await);
     }
     for code in [34, 41, 46, 200, 217, 322] {
@@ -501,5 +502,32 @@ async fn absurd_counts_are_cut_to_what_can_be() {
     let stored = read(&connection, "t", 0).await.len();
     let server = restarted(server, &folder, &SMALL);
     assert_eq!(read(&server.connect().await, "t", 0).await.len(), stored);
+    server.stop();
+}
+
+/// Such an answer was sent all the same, and the client lost its connection by it.
+#[tokio::test]
+async fn an_answer_that_no_frame_can_hold_is_refused() {
+    let folder = Folder::new();
+    let server = Server::start(&folder, &[]);
+    let connection = server.connect().await;
+    for topic in ["a", "b", "c"] {
+        make_topic(&connection, topic, 65_536).await;
+    }
+    // A row for each queue, and keys that take six bytes a byte as JSON.
+    let fields = [("consumerGroup", "g"), ("topicList", "a;b;c")];
+    let reply = ask(&connection, request::GET_CONSUME_STATS, &fields).await;
+    refused(&reply, 1, "bytes, more than a frame may have");
+    let fields = [("consumerGroup", "g"), ("topicList", "a")];
+    granted(&ask(&connection, request::GET_CONSUME_STATS, &fields).await);
+    let key = format!("UNIQ_KEY\u{1}{}\u{2}", "\u{3}".repeat(30_000));
+    let mut bytes = Vec::new();
+    for _ in 0..110 {
+        let properties = key.as_bytes();
+        batch::push(&mut bytes, &Inner { flag: 0, body: b"x", properties });
+    }
+    let header = Send { batch: true, ..message("t", 0) };
+    refused(&send(&connection, &header, bytes).await, 1, "bytes, more than a frame may have");
+    put(&connection, "t", 0, "goes on").await;
     server.stop();
 }

@@ -118,6 +118,9 @@ impl World<'_> {
         let (path, place) = self.path_of(position);
         self.seam.flip(&path, place * 8 + bit);
         self.events.add(|| format!("bit {bit} of {position} is flipped"));
+        if let Some(broker) = &mut self.broker {
+            broker.rounds.damage(position);
+        }
         note(rounds, bad, (position, position + 1), |in_seal| noticed(in_seal, bit));
     }
 

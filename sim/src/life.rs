@@ -4,15 +4,13 @@
 //! In: the seed's choices. Out: crashes at every kind of moment, also during recovery itself and
 //! several times in a row; after each start the books are compared.
 
-use std::path::Path;
-
 use kerolox_log::disk::fault::Faults;
-use kerolox_log::files;
 use kerolox_log::recover::Report;
 
 use crate::books::Duty;
 use crate::books::audit::When;
-use crate::broker::start::{DATA_DIR, Started, start};
+use crate::broker::start::{Started, start};
+use crate::inspect::LogFiles;
 use crate::plan::{DELAY_LEVELS_MS, Durability, fresh_identity};
 use crate::seam::MoreFaults;
 use crate::violation::{Checked, Violation, ensure};
@@ -83,6 +81,9 @@ impl World<'_> {
             if self.seam.is_off() {
                 break;
             }
+            if end == End::RoomEnds && step > breaks_at && self.rng.one_in(60) {
+                self.room_comes_back()?;
+            }
         }
         let fails = matches!(
             end,
@@ -115,6 +116,26 @@ impl World<'_> {
         self.seam.set_faults(faults, more);
     }
 
+    /// The disk has room again: messages are taken without a restart, unless the log had failed.
+    fn room_comes_back(&mut self) -> Checked {
+        self.seam.heal();
+        let Some(broker) = &mut self.broker else { return Ok(()) };
+        if broker.has_failed() {
+            return Ok(());
+        }
+        self.events.add(|| "the disk has room again".to_owned());
+        for _ in 0..100 {
+            broker.make_room();
+            broker.watch_space();
+        }
+        let (closed, end) = (broker.engine.closed(), broker.engine.log.disk_end());
+        ensure!(
+            closed.is_none() && end.is_none(),
+            "the disk has room again, but sends are still refused: {closed:?}, {end:?}"
+        );
+        Ok(())
+    }
+
     /// The broker is gone at once.
     pub(crate) fn crash(&mut self, power: bool) {
         if let Some(broker) = self.broker.take() {
@@ -127,17 +148,18 @@ impl World<'_> {
                 synced: synced.0,
                 written: broker.confirmed().0,
                 appended: self.duty.appended.max(broker.engine.log.confirm_at().0),
-                lossy: false,
+                ..Duty::default()
             };
             // What the open round would have taken with its seal, and the rest of its file.
             self.duty.appended += 2 * self.plan.file_size;
-            self.rounds = broker.rounds.clone();
+            self.rounds = broker.rounds;
         }
         self.after_crash(power);
     }
 
     fn after_crash(&mut self, power: bool) {
         self.events.add(|| format!("crash, power {power}, {:?}", self.duty));
+        self.duty.clean = false;
         if power {
             self.seam.power_cycle(&mut self.rng);
             self.duty.lossy |= self.plan.durability == Durability::Async;
@@ -152,18 +174,19 @@ impl World<'_> {
     /// Starts the broker, perhaps after attempts that a fault ends, and compares the books.
     pub(crate) fn start(&mut self) -> Checked {
         let mut left = if self.rng.one_in(3) { 1 + self.rng.below(RESTARTS_MAX) } else { 0 };
-        let Started { broker, report, snapshot, oddities } = loop {
+        let (before, started) = loop {
             let broken = left > 0;
             if broken {
                 left -= 1;
                 self.break_start();
             }
+            let before = self.log_files();
             let fresh = fresh_identity(&mut self.rng);
             self.seam.set_recovering(true);
-            let started = start(&self.seam, &self.plan, fresh, self.rounds.clone(), &self.clock);
+            let started = start(&self.seam, &self.plan, fresh, &self.clock);
             self.seam.set_recovering(false);
             match started {
-                Ok(started) => break started,
+                Ok(started) => break (before, started),
                 Err(why) => {
                     self.events.add(|| format!("no start: {why}"));
                     ensure!(broken, "the broker does not start: {why}");
@@ -172,12 +195,13 @@ impl World<'_> {
                 }
             }
         };
+        let Started { broker, report, snapshot, oddities } = started;
         self.seam.heal();
         self.events.add(|| format!("started: {report:?}"));
         ensure!(oddities.is_empty(), "at the start: {oddities:?}");
         self.broker = Some(broker);
         self.books.floor = self.books.floor.max(snapshot.unwrap_or(0));
-        self.check_start(&report)?;
+        self.check_start(&before, &report)?;
         self.audit(When::Started)
     }
 
@@ -197,9 +221,11 @@ impl World<'_> {
         self.seam.set_faults(faults, more);
     }
 
-    fn check_start(&mut self, report: &Report) -> Checked {
+    fn check_start(&mut self, before: &LogFiles, report: &Report) -> Checked {
         self.check_loss(&report.lost)?;
-        self.books.recovered(report.end.0, &self.duty)?;
+        let after = self.log_files();
+        let end = self.check_rounds((before, &after), report)?;
+        self.books.recovered(end, &self.duty)?;
         ensure!(report.proof <= report.end, "the proof is behind the end: {report:?}");
         if !self.duty.lossy {
             // The number before may be lost with its round, if that was not confirmed.
@@ -207,29 +233,12 @@ impl World<'_> {
             ensure!(rises, "start {} after start {}", report.start, self.last_start);
         }
         self.last_start = report.start;
+        ensure!(
+            report.cut.is_none() || !self.duty.clean,
+            "after a clean stop something is cut: {report:?}"
+        );
         self.duty = Duty { appended: report.end.0, ..Duty::default() };
-        self.check_files(report)
-    }
-
-    /// What lies behind the log's end is zeros, and its files have their full length.
-    fn check_files(&self, report: &Report) -> Checked {
-        let dir = Path::new(DATA_DIR).join(files::DIR);
-        let Some(broker) = &self.broker else { return Ok(()) };
-        let end = report.end.0;
-        for base in broker.files.bases() {
-            let path = dir.join(format!("{base:020}"));
-            let content = self.seam.content(&path).unwrap_or_default();
-            let begin = end.saturating_sub(base).min(content.len() as u64) as usize;
-            let zeros = content[begin..].iter().all(|byte| *byte == 0);
-            ensure!(zeros, "behind the end of the log at {end} the file {base} is not empty");
-            let holds_end = (base..base + self.plan.file_size).contains(&end);
-            let size = content.len() as u64;
-            ensure!(
-                size == self.plan.file_size || !holds_end,
-                "the log ends at {end}, in the file {base} of {size} bytes"
-            );
-        }
-        Ok(())
+        self.check_files((before, &after), report)
     }
 
     /// Everything that waits is answered, written and synced; then the process ends.
@@ -267,6 +276,7 @@ impl World<'_> {
             self.books.commits.stopped();
         }
         self.crash(false);
+        self.duty.clean = true;
         Ok(())
     }
 

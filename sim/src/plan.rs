@@ -70,7 +70,8 @@ impl Plan {
             log_bytes_max: one_of(rng, &[0, 0, 2, 4]) * file_size,
             sync_one_in: one_of(rng, &[1, 2, 2, 5]),
             turn_max: one_of(rng, &[1, 4, 16]),
-            large_one_in: one_of(rng, &[6, 20, 60]),
+            // Few where large means much.
+            large_one_in: one_of(rng, &[6, 20, 60]) * (file_size / (64 << 10)),
             clock_steps: rng.one_in(3),
             lives,
             steps: (steps / lives).max(20),

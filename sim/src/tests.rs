@@ -1,35 +1,76 @@
-//! The simulation itself: the same seed gives the same run, and whatever is broken on purpose is
-//! noticed within a few seeds.
+//! The simulation itself: the same seed gives the same run, sound code passes, and whatever is
+//! broken on purpose is noticed within a few seeds.
 
 use crate::campaign::{Mode, STEPS, one};
 use crate::events::Events;
 use crate::plan::Cheats;
 use crate::seam::Lies;
 
-/// The seeds that found something, of the first `seeds`.
-fn noticed(cheats: Cheats, seeds: u64) -> Vec<(u64, String)> {
-    let run = |seed| one(seed, Mode::Power, STEPS, cheats, &mut Events::none()).err();
-    (1..=seeds).filter_map(|seed| run(seed).map(|violation| (seed, violation.0))).collect()
+fn events_of(seed: u64, mode: Mode) -> Vec<String> {
+    let mut events = Events::kept();
+    one(seed, mode, 300, Cheats::default(), &mut events).unwrap();
+    events.lines().to_vec()
 }
 
 #[test]
-fn rates() {
-    let lies = |lies| Cheats { lies, ..Cheats::default() };
-    for (name, cheats) in [
-        ("sync", lies(Lies { sync: true, ..Lies::default() })),
-        ("sync_dir", lies(Lies { sync_dir: true, ..Lies::default() })),
-        ("set_size", lies(Lies { set_size: true, ..Lies::default() })),
-        ("remove", lies(Lies { remove: true, ..Lies::default() })),
-        ("rewrite", lies(Lies { rewrite: true, ..Lies::default() })),
-        ("confirm", Cheats { confirm_unsynced: true, ..Cheats::default() }),
-    ] {
-        let found = noticed(cheats, 100);
-        println!("{name}: {} of 100; first {:?}", found.len(), found.first());
-        let mut kinds = std::collections::BTreeMap::<String, usize>::new();
-        for (_, text) in &found {
-            let text: String = text.chars().filter(|c| !c.is_ascii_digit()).take(40).collect();
-            *kinds.entry(text).or_default() += 1;
-        }
-        println!("   {kinds:?}");
+fn the_same_seed_gives_the_same_run() {
+    for mode in [Mode::Power, Mode::Damage] {
+        let lines = events_of(11, mode);
+        assert!(lines.len() > 100, "only {} events", lines.len());
+        assert!(lines == events_of(11, mode), "{mode:?}");
+        assert!(lines != events_of(12, mode), "{mode:?}");
     }
+}
+
+#[test]
+fn sound_code_passes() {
+    for seed in 0..5 {
+        for mode in [Mode::Power, Mode::Damage] {
+            let run = one(seed, mode, STEPS, Cheats::default(), &mut Events::none());
+            assert_eq!(run, Ok(()), "seed {seed} {mode:?}");
+        }
+    }
+}
+
+/// One of the first seeds finds what is broken.
+#[track_caller]
+fn is_noticed(cheats: Cheats) {
+    const SEEDS: u64 = 60;
+    let run = |seed| one(seed, Mode::Power, STEPS, cheats, &mut Events::none());
+    let found = (1..=SEEDS).find_map(|seed| run(seed).err().map(|violation| (seed, violation)));
+    assert!(found.is_some(), "{cheats:?} is not noticed");
+}
+
+fn lies(lies: Lies) -> Cheats {
+    Cheats { lies, ..Cheats::default() }
+}
+
+#[test]
+fn a_sync_that_does_nothing_is_noticed() {
+    is_noticed(lies(Lies { sync: true, ..Lies::default() }));
+}
+
+#[test]
+fn a_folder_that_is_not_synced_is_noticed() {
+    is_noticed(lies(Lies { sync_dir: true, ..Lies::default() }));
+}
+
+#[test]
+fn a_size_that_is_not_set_is_noticed() {
+    is_noticed(lies(Lies { set_size: true, ..Lies::default() }));
+}
+
+#[test]
+fn a_file_that_is_not_removed_is_noticed() {
+    is_noticed(lies(Lies { remove: true, ..Lies::default() }));
+}
+
+#[test]
+fn an_end_that_recovery_does_not_write_again_is_noticed() {
+    is_noticed(lies(Lies { rewrite: true, ..Lies::default() }));
+}
+
+#[test]
+fn an_answer_before_the_sync_is_noticed() {
+    is_noticed(Cheats { confirm_unsynced: true, ..Cheats::default() });
 }

@@ -304,15 +304,12 @@ impl<'e> World<'e> {
     /// Housekeeping does one thing.
     fn housekeep(&mut self) -> Checked {
         let Some(broker) = &mut self.broker else { return Ok(()) };
-        let choice = self.rng.below(3);
-        if choice == 0 && !broker.has_failed() {
-            broker.make_room();
-        }
-        let Broker { engine, files, housekeeping, .. } = broker;
-        match choice {
+        match self.rng.below(3) {
+            0 if !broker.has_failed() => broker.make_room(),
             0 => {}
-            1 => housekeeping.watch_space(engine, files),
+            1 => broker.watch_space(),
             _ => {
+                let Broker { engine, files, housekeeping, .. } = broker;
                 let confirmed = engine.confirmed();
                 let deleted = housekeeping.delete_oldest(engine, files, confirmed);
                 self.books.floor = self.books.floor.max(housekeeping.retired);

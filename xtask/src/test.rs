@@ -170,7 +170,7 @@ impl Run<'_> {
             process::run(&mut self.cargo(&["nextest", "run", "--workspace"]))?;
             return process::run(&mut self.cargo(&["test", "--workspace", "--doc"]));
         }
-        process::run(&mut self.cargo(&["test", "--workspace"]))
+        process::run(&mut self.cargo(&["test", "--workspace", "--no-fail-fast"]))
     }
 
     fn sim(&self) -> Result<()> {
@@ -183,7 +183,15 @@ impl Run<'_> {
         let binary = self.binary.as_ref().context("there is no binary to test")?;
         // cargo calls it an error if the pattern fits no file.
         if self.root.join("kerolox/tests").is_dir() {
-            let mut tests = self.cargo(&["test", "-p", "kerolox", "--release", "--test", "*"]);
+            let mut tests = self.cargo(&[
+                "test",
+                "-p",
+                "kerolox",
+                "--release",
+                "--no-fail-fast",
+                "--test",
+                "*",
+            ]);
             process::run(tests.env(workspace::BINARY_VARIABLE, binary))?;
         }
         let lost_nothing = kill::rounds(binary, KILL_ROUNDS)?;

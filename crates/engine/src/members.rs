@@ -1,7 +1,7 @@
 //! Who is connected: the clients of each consumer and producer group, by heartbeat. Gone with the
 //! connection.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use kerolox_protocol::remoting::client::{ConsumerData, SubscriptionData};
 use kerolox_protocol::tags::TagFilter;
@@ -229,7 +229,8 @@ impl ConsumerGroup {
             }
         }
         let before = self.subscriptions.len();
-        self.subscriptions.retain(|topic, _| set.iter().any(|data| data.topic == *topic));
+        let wanted: HashSet<&str> = set.iter().map(|data| data.topic.as_str()).collect();
+        self.subscriptions.retain(|topic, _| wanted.contains(topic.as_str()));
         changed || self.subscriptions.len() != before
     }
 }

@@ -16,7 +16,7 @@ use bytes::BytesMut;
 use kerolox_engine::{Answer, Completion, ConnectionId, Message, Origin, Push, Request};
 use kerolox_log::PhysicalOffset;
 use kerolox_protocol::remoting::codes::response;
-use kerolox_protocol::remoting::frame::{self, FLAG_ONEWAY, Head};
+use kerolox_protocol::remoting::frame::{self, FLAG_ONEWAY, FRAME_LENGTH_MAX, Head, LENGTH_SIZE};
 use kerolox_protocol::remoting::reply::Reply;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
@@ -419,6 +419,17 @@ impl Shard {
         let written = catch_unwind(AssertUnwindSafe(|| {
             reply.encode(origin.form, origin.opaque, &mut encoded);
         }));
+        let size = encoded.len() + reply.body.size();
+        if written.is_ok() && size > LENGTH_SIZE + FRAME_LENGTH_MAX {
+            // Sent all the same, it would cost the client its connection.
+            *encoded = BytesMut::new();
+            drop(encoded);
+            let remark = format!(
+                "the request was carried out, but its answer has {size} bytes, more than a frame may have ({FRAME_LENGTH_MAX}); ask for less"
+            );
+            let refusal = Reply::refuse(response::SYSTEM_ERROR, remark);
+            return self.encode(connection, origin, &refusal);
+        }
         let head = encoded.split().freeze();
         if written.is_err() {
             self.shared.counters.panics.fetch_add(1, Ordering::Relaxed);

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use kerolox_client::Connection;
+use kerolox_client::{Connection, Options};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -22,6 +22,9 @@ pub(crate) mod raw;
 const START_LIMIT: Duration = Duration::from_secs(30);
 /// So may a stop. What a stop itself may take is for the tests to say.
 const STOP_LIMIT: Duration = Duration::from_secs(20);
+
+/// So may an answer: a debug build takes its time with large requests.
+const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 
 /// Small log files, and bodies that fit them: for small mounts, and to roll files quickly.
 pub(crate) const SMALL: [&str; 4] =
@@ -250,7 +253,9 @@ impl Server {
 
     /// A connection to the broker's port, with JSON headers.
     pub(crate) async fn connect(&self) -> Connection {
-        Connection::connect(&self.broker()).await.expect("the server accepts connections")
+        let options = Options { timeout: ANSWER_LIMIT, ..Options::default() };
+        let connection = Connection::connect_with(&self.broker(), options).await;
+        connection.expect("the server accepts connections")
     }
 
     /// What it has logged since its start.

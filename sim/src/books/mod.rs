@@ -72,6 +72,8 @@ pub(crate) struct Duty {
     pub(crate) appended: u64,
     /// The power went under a durability that does not outlive that.
     pub(crate) lossy: bool,
+    /// The broker was stopped, not killed.
+    pub(crate) clean: bool,
 }
 
 /// See the module's documentation.

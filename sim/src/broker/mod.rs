@@ -188,6 +188,11 @@ impl Broker {
         }
     }
 
+    /// Housekeeping looks how full the disk is.
+    pub(crate) fn watch_space(&mut self) {
+        self.housekeeping.watch_space(&mut self.engine, &self.files);
+    }
+
     /// Nothing is acknowledged any more until a restart.
     fn fail(&mut self, error: &io::Error) {
         let why = format!("Writing the commit log failed: {error}.");

@@ -41,7 +41,6 @@ pub(crate) fn start(
     seam: &Seam,
     plan: &Plan,
     fresh: Identity,
-    mut rounds: Rounds,
     clock: &Clock,
 ) -> Result<Started, String> {
     let disk: Arc<dyn Disk> = Arc::new(seam.clone());
@@ -71,7 +70,6 @@ pub(crate) fn start(
     engine.tail = Tail::new(plan.tail_bytes);
     // Not the log's end: the engine's first state change may have closed a round already.
     let end = engine.confirmed();
-    rounds.recovered(end);
     let files = Arc::new(files);
     files.claim(end);
     let broker = Broker {
@@ -92,7 +90,7 @@ pub(crate) fn start(
         out: Output::default(),
         jobs: Default::default(),
         waiting: Default::default(),
-        rounds,
+        rounds: Rounds::default(),
         durability: plan.durability,
         confirm_unsynced: plan.cheats.confirm_unsynced,
         fetched: Default::default(),

@@ -264,7 +264,12 @@ impl Engine {
             body,
             properties: &stored,
         };
-        let result = if stored.len() > PROPERTIES_MAX {
+        // A delayed message must fit under its own topic's name, too, when it is due.
+        let size = NewRecord { topic: &topic, ..record }.size();
+        let max = self.log.record_max();
+        let result = if size > max {
+            Err(not_stored(&AppendError::TooLarge { size, max }))
+        } else if stored.len() > PROPERTIES_MAX {
             Err(illegal(format_args!(
                 "the properties have {} bytes, {PROPERTIES_MAX} are possible",
                 stored.len()

@@ -3,8 +3,9 @@
 
 use bytes::Bytes;
 use kerolox_log::PhysicalOffset;
+use kerolox_log::append::AppendError;
 use kerolox_protocol::names::{RETRY_PREFIX, retry_topic};
-use kerolox_protocol::record::View;
+use kerolox_protocol::record::{NewRecord, View};
 use kerolox_protocol::remoting::admin::perm;
 use kerolox_protocol::remoting::codes::{response, version};
 use kerolox_protocol::remoting::reply::Reply;
@@ -145,10 +146,10 @@ impl Engine {
             properties::push(&mut stored, properties::ORIGIN_MESSAGE_ID, &id);
         }
         let mut queue = 0;
+        let name = retry_topic(group);
         let id = if give_up {
             self.dead_letter_topic(group, now, out)?
         } else {
-            let name = retry_topic(group);
             let id = match self.state.topics.find(&name) {
                 Some(id) => id,
                 None => {
@@ -182,6 +183,12 @@ impl Engine {
         if stored.len() > kerolox_protocol::record::PROPERTIES_MAX {
             let remark = "the message's properties have no room for what a retry adds";
             return Err(Reply::refuse(response::MESSAGE_ILLEGAL, remark));
+        }
+        // It must fit under its retry topic's name, too, when it is due.
+        let size = NewRecord { topic: &name, ..again }.size();
+        let max = self.log.record_max();
+        if size > max {
+            return Err(not_stored(&AppendError::TooLarge { size, max }));
         }
         self.store(id, &again, now).map(drop).map_err(|e| not_stored(&e))
     }
