@@ -7,6 +7,7 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sink {
     Nowhere,
+    #[cfg(test)]
     Kept,
     Printed,
 }
@@ -15,30 +16,40 @@ enum Sink {
 #[derive(Debug)]
 pub(crate) struct Events {
     sink: Sink,
+    #[cfg(test)]
     lines: Vec<String>,
 }
 
 impl Events {
     /// Drops every line.
     pub(crate) fn none() -> Self {
-        Events { sink: Sink::Nowhere, lines: Vec::new() }
+        Self::to(Sink::Nowhere)
     }
 
     /// Keeps every line.
     #[cfg(test)]
     pub(crate) fn kept() -> Self {
-        Events { sink: Sink::Kept, lines: Vec::new() }
+        Self::to(Sink::Kept)
     }
 
     /// Prints every line.
     pub(crate) fn printed() -> Self {
-        Events { sink: Sink::Printed, lines: Vec::new() }
+        Self::to(Sink::Printed)
+    }
+
+    fn to(sink: Sink) -> Self {
+        Events {
+            sink,
+            #[cfg(test)]
+            lines: Vec::new(),
+        }
     }
 
     /// Adds a line; it is made only if someone wants it.
     pub(crate) fn add(&mut self, line: impl FnOnce() -> String) {
         match self.sink {
             Sink::Nowhere => {}
+            #[cfg(test)]
             Sink::Kept => self.lines.push(line()),
             Sink::Printed => crate::campaign::say(&line()),
         }

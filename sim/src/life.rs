@@ -78,7 +78,9 @@ impl World<'_> {
                 self.break_disk(end);
             }
             self.step()?;
-            if self.seam.is_off() {
+            // Once the log has failed, little happens any more.
+            let failed = self.broker.as_ref().is_some_and(|broker| broker.has_failed());
+            if self.seam.is_off() || (failed && self.rng.one_in(15)) {
                 break;
             }
             if end == End::RoomEnds && step > breaks_at && self.rng.one_in(60) {

@@ -140,6 +140,7 @@ pub(super) fn made(
         return refused(sends, reply, around);
     };
     let Sends { ids: sent_ids, batch: as_batch, .. } = *sends;
+    ensure!(!around.broker.has_failed(), "{sent_ids:?} were taken after the log had failed");
     let positions: Vec<u64> = sent
         .msg_id
         .split(',')
