@@ -8,8 +8,11 @@ use std::path::Path;
 
 use kerolox_log::files;
 use kerolox_log::recover::Report;
+use kerolox_log::snapshot;
 
+use crate::books::Duty;
 use crate::broker::start::DATA_DIR;
+use crate::foresee::foresee;
 use crate::violation::{Checked, ensure};
 use crate::world::World;
 
@@ -17,38 +20,67 @@ use crate::world::World;
 pub(crate) type LogFiles = BTreeMap<u64, Vec<u8>>;
 
 impl World<'_> {
-    /// The log as it is now.
+    /// The log as it is now; what cannot be read is something else than what it was.
     pub(crate) fn log_files(&self) -> LogFiles {
         let dir = Path::new(DATA_DIR).join(files::DIR);
         let names = self.seam.names(&dir).into_iter();
         let file = |path: std::path::PathBuf| {
             let base = path.file_name()?.to_str()?.parse().ok()?;
-            Some((base, self.seam.content(&path)?))
+            Some((base, self.seam.readable_content(&path)?))
         };
         names.filter_map(file).collect()
     }
 
-    /// Which rounds a start let stand: all that were whole. Returns where they end.
-    pub(crate) fn check_rounds(
+    /// Foresees what the start will find in these files.
+    pub(crate) fn foresee_start(&mut self, before: &LogFiles) {
+        self.rounds.forget_below(self.walk_begin(before));
+        self.foreseen = foresee(&self.rounds, before);
+        self.books.damage = self.foreseen.damage.clone();
+        let (left, end) = (self.foreseen.left, self.foreseen.end);
+        let must = if self.duty.lossy { self.duty.synced } else { self.duty.written };
+        if self.damaged && end < must && left < self.rounds.all().len() {
+            // Damage above the proof cannot be told from a torn end.
+            self.duty = Duty { synced: end, lossy: true, ..self.duty };
+        }
+        self.events.add(|| format!("the log will end at {end}, lost: {:?}", self.foreseen.lost));
+    }
+
+    /// Where the next start begins to read: at the newest snapshot, or the first file.
+    fn walk_begin(&self, before: &LogFiles) -> u64 {
+        let first = before.keys().next().copied().unwrap_or(0);
+        let newest = self.identity.as_ref().and_then(|identity| {
+            let found = snapshot::read_newest(&self.seam, Path::new(DATA_DIR), identity);
+            found.ok()?.0.map(|snapshot| snapshot.position.0)
+        });
+        newest.unwrap_or(first)
+    }
+
+    /// Compares what a start found with what was foreseen. Returns where the rounds end that stand.
+    pub(crate) fn check_found(
         &mut self,
         (before, after): (&LogFiles, &LogFiles),
         report: &Report,
     ) -> Checked<u64> {
         let Some(broker) = &mut self.broker else { return Ok(0) };
-        let resume = broker.confirmed().0;
-        let mut rounds = std::mem::take(&mut self.rounds);
-        let (whole, left) = (rounds.intact(before), rounds.intact(after));
-        let end = rounds.end_of(left);
+        let (end, lost) = (self.foreseen.end, &self.foreseen.lost);
         ensure!(
-            whole == left,
-            "rounds up to {} were whole, recovery let those up to {end} stand: {report:?}",
-            rounds.end_of(whole)
+            report.lost == *lost,
+            "reported as lost is {:?}, but lost is {lost:?}",
+            report.lost
         );
-        ensure!(end <= report.end.0, "the log ends at {end}, not at {}", report.end);
-        rounds.recovered(left, after, resume)?;
-        if let Some(broker) = &mut self.broker {
-            broker.rounds = rounds;
+        ensure!(end <= report.end.0, "the log ends at {}, but should at {end}", report.end);
+        for (base, content) in before {
+            let kept = content.len() - behind(*base, content, end).len();
+            if kept == 0 {
+                continue;
+            }
+            let same =
+                after.get(base).and_then(|after| after.get(..kept)) == Some(&content[..kept]);
+            ensure!(same, "recovery changed the file {base} before the log's end at {end}");
         }
+        let mut rounds = std::mem::take(&mut self.rounds);
+        rounds.recovered(self.foreseen.left, after, broker.confirmed().0)?;
+        broker.rounds = rounds;
         Ok(end)
     }
 

@@ -8,7 +8,8 @@
 //! - [`campaign`]: many seeds; the command line.
 //! - [`plan`]: what a seed means.
 //! - [`world`]: one run, step by step. [`life`]: how a broker's lives begin and end. [`damage`]:
-//!   flipped bits and unreadable pages. [`inspect`]: the files, after a start.
+//!   flipped bits and unreadable pages. [`foresee`]: what a recovery must find. [`inspect`]: the
+//!   files, after a start.
 //! - [`broker`]: the broker as a shell drives it.
 //! - [`seam`]: the disk.
 //! - [`clients`]: producers, consumers, an administrator.
@@ -23,6 +24,7 @@ mod clients;
 mod clock;
 mod damage;
 mod events;
+mod foresee;
 mod inspect;
 mod life;
 mod plan;

@@ -129,6 +129,17 @@ impl Seam {
         names
     }
 
+    /// A file's bytes as they are now; those that cannot be read are not what they were.
+    pub(crate) fn readable_content(&self, path: &Path) -> Option<Vec<u8>> {
+        let mut content = self.content(path)?;
+        for (_, page) in self.state.lock().unreadable.iter().filter(|(of, _)| of == path) {
+            let begin = content.len().min((page * PAGE) as usize);
+            let end = content.len().min(begin + PAGE as usize);
+            content[begin..end].iter_mut().for_each(|byte| *byte = !*byte);
+        }
+        Some(content)
+    }
+
     /// A file's bytes as they are now.
     pub(crate) fn content(&self, path: &Path) -> Option<Vec<u8>> {
         self.disk.content(path)

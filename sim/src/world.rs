@@ -6,7 +6,7 @@ use std::io;
 
 use kerolox_engine::{Answer, Completion, Incoming, Message, Request};
 use kerolox_log::disk::fault::Rng;
-use kerolox_log::recover::Lost;
+use kerolox_log::identity::Identity;
 
 use crate::books::audit::{Audit, When};
 use crate::books::settings::Group;
@@ -16,6 +16,7 @@ use crate::broker::{Broker, Job, own_origin};
 use crate::clients::{Around, Clients};
 use crate::clock::Clock;
 use crate::events::Events;
+use crate::foresee::Foreseen;
 use crate::plan::{Cheats, Durability, Plan};
 use crate::seam::Seam;
 use crate::violation::{Checked, ensure};
@@ -34,8 +35,14 @@ pub(crate) struct World<'e> {
     /// What the next recovery must reach.
     pub(crate) duty: Duty,
     pub(crate) rounds: Rounds,
-    /// What recovery must report as lost.
-    pub(crate) expected_loss: Vec<Lost>,
+    /// Whose log it is, once it is made.
+    pub(crate) identity: Option<Identity>,
+    /// What the next recovery must find.
+    pub(crate) foreseen: Foreseen,
+    /// Bits are flipped in this run.
+    pub(crate) damaged: bool,
+    /// The power went since the broker did: nothing is left that a power cut can take.
+    pub(crate) settled: bool,
     /// The number of the last start.
     pub(crate) last_start: u64,
 }
@@ -49,8 +56,8 @@ impl<'e> World<'e> {
         cheats: Cheats,
         events: &'e mut Events,
     ) -> Self {
-        // Neighbouring seeds must not give neighbouring runs.
-        let mut rng = Rng(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x6b65_726f);
+        // Once through the generator: neighbouring seeds must not give neighbouring runs.
+        let mut rng = Rng(Rng(seed).next_u64());
         let plan = Plan::new(&mut rng, steps, cheats);
         events.add(|| format!("seed {seed}: {plan:?}"));
         World {
@@ -61,7 +68,10 @@ impl<'e> World<'e> {
             broker: None,
             duty: Duty::default(),
             rounds: Rounds::new(damage),
-            expected_loss: Vec::new(),
+            identity: None,
+            foreseen: Foreseen::default(),
+            damaged: damage,
+            settled: true,
             last_start: 0,
             rng,
             plan,
@@ -254,7 +264,7 @@ impl<'e> World<'e> {
     pub(crate) fn take(&mut self) -> Checked {
         self.tick()?;
         if let Some(broker) = &mut self.broker {
-            broker.take(&self.clock);
+            broker.take(&self.clock)?;
         }
         Ok(())
     }

@@ -160,6 +160,8 @@ struct Walk<'a> {
     begin: PhysicalOffset,
     /// `None`: not known, what the next seal says is taken.
     before: Option<Link>,
+    /// The start number in the last good seal. What an earlier start wrote cannot follow it.
+    last_start: u64,
     proof: PhysicalOffset,
     /// Whether `proof` covers seals behind the walk, too.
     proof_is_final: bool,
@@ -196,6 +198,7 @@ impl<'a> Walk<'a> {
             window: Window::new(files, begin),
             begin,
             before,
+            last_start: 0,
             proof: PhysicalOffset(0),
             proof_is_final: false,
             start: 0,
@@ -251,6 +254,7 @@ impl<'a> Walk<'a> {
         end: PhysicalOffset,
     ) -> PhysicalOffset {
         self.before = Some(Link { position: seal_at.0, list_crc: list_crc(&seal.list) });
+        self.last_start = seal.start;
         self.start = self.start.max(seal.start);
         self.believe(seal);
         if seal.flags & FLAG_END_OF_FILE == 0 {
@@ -281,7 +285,9 @@ impl<'a> Walk<'a> {
                     Ok(seal) => {
                         let size = size + record.bytes.len();
                         let chained = self.before.is_none_or(|before| before == seal.before);
-                        if seal.begin == at && seal.list == list && chained {
+                        // An empty seal that a start wrote over another one has the same link.
+                        let stale = seal.start < self.last_start;
+                        if seal.begin == at && seal.list == list && chained && !stale {
                             return Ok(Found::Good(GoodRound { seal, seal_at: position, size }));
                         }
                         return Ok(Found::Bad);

@@ -106,9 +106,9 @@ impl Broker {
     }
 
     /// Takes what there is to write; after a second without anything, a last seal.
-    pub(crate) fn take(&mut self, clock: &Clock) {
+    pub(crate) fn take(&mut self, clock: &Clock) -> Checked {
         if self.failed {
-            return;
+            return Ok(());
         }
         let marks = self.writer.watermarks();
         let mut rounds = self.engine.log.take_rounds();
@@ -125,9 +125,10 @@ impl Broker {
         }
         for round in &rounds {
             self.engine.tail.push(round);
-            self.rounds.note(round);
+            self.rounds.note(round)?;
         }
         self.fetched.extend(rounds);
+        Ok(())
     }
 
     /// Writes what was taken.
@@ -218,12 +219,13 @@ impl Broker {
     }
 
     /// Writes the seal that says that all before it is flushed.
-    pub(crate) fn take_last_seal(&mut self) {
+    pub(crate) fn take_last_seal(&mut self) -> Checked {
         for round in self.engine.log.take_last_seal() {
-            self.rounds.note(&round);
+            self.rounds.note(&round)?;
             self.fetched.push_back(round);
         }
         self.settled = true;
+        Ok(())
     }
 
     /// Asks something that changes nothing and waits for the answer: a question of the books.

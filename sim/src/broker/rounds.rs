@@ -1,22 +1,24 @@
-//! What lies where in the log, noted while it was written: the measure for where recovery lets the
-//! log end, and for what it says of damage.
+//! What lies where in the log, noted while it was written: the measure for what a recovery finds
+//! ([`crate::foresee`]).
 //!
 //! In: rounds, as the engine hands them over. Out: their places, their records, and what their
 //! seals say of the flushed position.
 
 use kerolox_log::PhysicalOffset;
 use kerolox_log::append::Round;
+use kerolox_log::seal::BODY_AT;
 use kerolox_protocol::names::STATE_TOPIC;
 use kerolox_protocol::record::{self, MAGIC_BLANK, View};
 
 use crate::inspect::LogFiles;
-use crate::violation::{Checked, Violation};
+use crate::violation::{Checked, Violation, ensure};
 
 /// A record beside the seal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Noted {
     pub(crate) begin: u64,
     pub(crate) end: u64,
+    crc: u32,
     pub(crate) topic: String,
     pub(crate) queue: i32,
     pub(crate) offset: i64,
@@ -31,14 +33,13 @@ pub(crate) struct NotedRound {
     pub(crate) end: u64,
     /// Where the next round begins.
     pub(crate) next: u64,
-    /// CRC32 of the whole round.
-    crc: u32,
+    /// CRC32 of all records, and of what counts of the seal.
+    records_crc: u32,
+    seal_crc: u32,
     /// Only in runs with damage.
     pub(crate) records: Vec<Noted>,
     /// What the seal says.
     pub(crate) flushed: u64,
-    /// Bits of it were flipped.
-    pub(crate) damaged: bool,
 }
 
 /// See the module's documentation.
@@ -52,52 +53,100 @@ pub(crate) struct Rounds {
     flushed: u64,
 }
 
+/// CRC32 of what anyone looks at of a seal's record. Some of its fields are there for Apache's eyes
+/// only.
+fn seal_crc(record: &[u8]) -> u32 {
+    let mut counts = record.to_vec();
+    // Queue, flag, queue offset; hosts; reconsume times, prepared transaction.
+    for ignored in [12..28, 48..56, 64..84] {
+        if let Some(bytes) = counts.get_mut(ignored) {
+            bytes.fill(0);
+        }
+    }
+    // Of the sysFlag (big-endian) only the transaction type and the hosts' families count.
+    if let Some([rest @ .., last]) = counts.get_mut(36..40) {
+        rest.fill(0);
+        *last &= 0b11_1100;
+    }
+    crc32fast::hash(&counts)
+}
+
+/// How far its writer's disk was flushed, as a seal's record says (`docs/store-format.md`).
+fn flushed_in(seal: &[u8]) -> u64 {
+    const AT: usize = BODY_AT + 72;
+    seal.get(AT..AT + 8).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_be_bytes)
+}
+
+/// The bytes of a range of the log, if its file has them.
+fn bytes_of(log: &LogFiles, begin: u64, end: u64) -> Option<&[u8]> {
+    let (base, content) = log.range(..=begin).next_back()?;
+    content.get((begin - base) as usize..(end - base) as usize)
+}
+
+impl NotedRound {
+    /// Whether its seal is what it was.
+    pub(crate) fn seal_is_whole(&self, log: &LogFiles) -> bool {
+        let bytes = bytes_of(log, self.seal, self.end);
+        bytes.is_some_and(|bytes| seal_crc(bytes) == self.seal_crc)
+    }
+
+    /// Whether all of it is what it was.
+    pub(crate) fn is_whole(&self, log: &LogFiles) -> bool {
+        let records = bytes_of(log, self.begin, self.seal);
+        records.is_some_and(|bytes| crc32fast::hash(bytes) == self.records_crc)
+            && self.seal_is_whole(log)
+    }
+}
+
+impl Noted {
+    /// Whether it is what it was.
+    pub(crate) fn is_whole(&self, log: &LogFiles) -> bool {
+        let bytes = bytes_of(log, self.begin, self.end);
+        bytes.is_some_and(|bytes| crc32fast::hash(bytes) == self.crc)
+    }
+}
+
 impl Rounds {
     pub(crate) fn new(with_records: bool) -> Self {
         Rounds { with_records, ..Rounds::default() }
     }
 
-    /// What later seals say.
+    /// What later seals may say.
     pub(crate) fn set_flushed(&mut self, flushed: PhysicalOffset) {
         self.flushed = flushed.0;
     }
 
-    pub(crate) fn note(&mut self, round: &Round) {
+    pub(crate) fn note(&mut self, round: &Round) -> Checked {
         let seal = round.end.0 - round.seal_bytes as u64;
+        let at = (seal - round.begin.0) as usize;
+        let seal_record = &round.bytes[at..at + round.seal_bytes];
+        // The round may have been closed long before it is written.
+        let flushed = flushed_in(seal_record);
+        ensure!(
+            flushed <= self.flushed,
+            "the seal at {seal} says that {flushed} is flushed, but {} is",
+            self.flushed
+        );
         let wanted = if self.with_records { round.records } else { 0 };
         let records = record::walk(&round.bytes).take(wanted).map(|view| Noted {
             begin: view.physical_offset,
             end: view.physical_offset + view.bytes.len() as u64,
+            crc: crc32fast::hash(view.bytes),
             topic: view.topic.to_owned(),
             queue: view.queue_id,
             offset: view.queue_offset,
         });
-        let size = (round.end.0 - round.begin.0) as usize;
         self.all.push(NotedRound {
             begin: round.begin.0,
             seal,
             end: round.end.0,
             next: round.next.0,
-            crc: crc32fast::hash(&round.bytes[..size]),
+            records_crc: crc32fast::hash(&round.bytes[..at]),
+            seal_crc: seal_crc(seal_record),
             records: records.collect(),
-            flushed: self.flushed,
-            damaged: false,
+            flushed,
         });
-    }
-
-    /// How many rounds, one behind the other, are in these files as they were handed over. Those
-    /// that were damaged on purpose count, too, and so do those that were deleted.
-    pub(crate) fn intact(&self, log: &LogFiles) -> usize {
-        let first = log.keys().next().copied().unwrap_or(0);
-        let is_there = |round: &NotedRound| {
-            if round.damaged || round.begin < first {
-                return true;
-            }
-            let Some((base, content)) = log.range(..=round.begin).next_back() else { return false };
-            let bytes = content.get((round.begin - base) as usize..(round.end - base) as usize);
-            bytes.is_some_and(|bytes| crc32fast::hash(bytes) == round.crc)
-        };
-        self.all.iter().position(|round| !is_there(round)).unwrap_or(self.all.len())
+        Ok(())
     }
 
     /// Where the log ends if only so many rounds are left.
@@ -128,10 +177,10 @@ impl Rounds {
                 seal: at,
                 end,
                 next,
-                crc: crc32fast::hash(seal.bytes),
+                records_crc: crc32fast::hash(&[]),
+                seal_crc: seal_crc(seal.bytes),
                 records: Vec::new(),
-                flushed: at,
-                damaged: false,
+                flushed: flushed_in(seal.bytes),
             });
             at = next;
         }
@@ -142,13 +191,7 @@ impl Rounds {
     /// Rounds before a position are of no interest any more.
     pub(crate) fn forget_below(&mut self, position: u64) {
         self.all.retain(|round| round.begin >= position);
-        self.begin = self.all.first().map_or(position, |first| first.begin);
-    }
-
-    /// Bits of whatever stands at a position are flipped.
-    pub(crate) fn damage(&mut self, position: u64) {
-        let hit = |round: &&mut NotedRound| (round.begin..round.end).contains(&position);
-        self.all.iter_mut().filter(hit).for_each(|round| round.damaged = true);
+        self.begin = self.all.first().map_or(self.begin.max(position), |first| first.begin);
     }
 
     /// Every round, in order.
