@@ -7,7 +7,7 @@
 //! | 2 | the command line or the configuration is wrong |
 //! | 3 | a port is in use or cannot be bound |
 //! | 4 | the data directory is in use by another process |
-//! | 5 | the disk is full |
+//! | 5 | the disk or a quota is full |
 //! | 6 | the data directory cannot be used: foreign, damaged, of a newer format, read-only |
 //! | 7 | the log failed while the server ran |
 
@@ -23,6 +23,8 @@ pub(crate) struct Failure {
 }
 
 const ENOSPC: i32 = 28;
+/// A quota is used up.
+const EDQUOT: i32 = 122;
 
 impl Failure {
     /// The command line or the configuration is wrong.
@@ -43,7 +45,7 @@ impl Failure {
 
     /// The server did not start.
     pub(crate) fn start(error: &StartError) -> Self {
-        let full = error.io().is_some_and(|e| e.raw_os_error() == Some(ENOSPC));
+        let full = error.io().is_some_and(|e| matches!(e.raw_os_error(), Some(ENOSPC | EDQUOT)));
         let code = match error {
             _ if full => 5,
             StartError::Port { .. } => 3,

@@ -1,10 +1,11 @@
 //! Pulls that wait at a queue for a message.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kerolox_protocol::remoting::pull::Pull;
 use kerolox_protocol::tags::TagFilter;
 
+use crate::output::ConnectionId;
 use crate::request::Origin;
 use crate::topics::TopicId;
 
@@ -14,86 +15,106 @@ pub struct Parked {
     pub origin: Origin,
     pub pull: Pull,
     pub filter: TagFilter,
-    /// Its time and number in [`Deadlines`].
-    pub at: i64,
+    /// In [`Deadlines`].
     pub number: u64,
 }
 
-/// When each waiting pull is answered without a message.
+/// Where a pull waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waiting {
+    pub number: u64,
+    pub connection: ConnectionId,
+    pub topic: TopicId,
+    pub queue: i32,
+    at: i64,
+}
+
+/// When each waiting pull is answered without a message, and which ones end with a connection.
 #[derive(Debug, Default)]
 pub struct Deadlines {
-    due: BTreeSet<(i64, u64, TopicId, i32)>,
+    pulls: BTreeMap<u64, Waiting>,
+    by_time: BTreeSet<(i64, u64)>,
+    by_connection: BTreeSet<(ConnectionId, u64)>,
     last: u64,
 }
 
 impl Deadlines {
     /// Notes a deadline and returns its number.
-    pub fn add(&mut self, at: i64, topic: TopicId, queue: i32) -> u64 {
+    pub fn add(&mut self, connection: ConnectionId, at: i64, topic: TopicId, queue: i32) -> u64 {
         self.last += 1;
-        self.due.insert((at, self.last, topic, queue));
-        self.last
-    }
-
-    /// Forgets a pull that is answered before its time.
-    pub fn remove(&mut self, topic: TopicId, parked: &Parked) {
-        self.due.remove(&(parked.at, parked.number, topic, parked.pull.queue_id));
+        let number = self.last;
+        self.pulls.insert(number, Waiting { number, connection, topic, queue, at });
+        self.by_time.insert((at, number));
+        self.by_connection.insert((connection, number));
+        number
     }
 
     /// How many pulls wait.
     pub fn count(&self) -> usize {
-        self.due.len()
+        self.pulls.len()
     }
 
-    /// Takes one whose time has come: its number, topic and queue.
-    pub fn take_due(&mut self, now: i64) -> Option<(u64, TopicId, i32)> {
-        let (at, ..) = *self.due.first()?;
+    /// Takes a pull that is answered.
+    pub fn take(&mut self, number: u64) -> Option<Waiting> {
+        let waiting = self.pulls.remove(&number)?;
+        self.by_time.remove(&(waiting.at, number));
+        self.by_connection.remove(&(waiting.connection, number));
+        Some(waiting)
+    }
+
+    /// Takes one whose time has come.
+    pub fn take_due(&mut self, now: i64) -> Option<Waiting> {
+        let (at, number) = *self.by_time.first()?;
         if at > now {
             return None;
         }
-        self.due.pop_first().map(|(_, number, topic, queue)| (number, topic, queue))
+        self.take(number)
     }
 
     /// Takes any one: at a stop all are answered.
-    pub fn take_any(&mut self) -> Option<(u64, TopicId, i32)> {
+    pub fn take_any(&mut self) -> Option<Waiting> {
         self.take_due(i64::MAX)
+    }
+
+    /// Takes any one of a connection.
+    pub fn take_of(&mut self, connection: ConnectionId) -> Option<Waiting> {
+        let numbers = (connection, 0)..=(connection, u64::MAX);
+        let (_, number) = *self.by_connection.range(numbers).next()?;
+        self.take(number)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use kerolox_protocol::remoting::pull::Pull;
-
     use super::*;
-    use crate::output::ConnectionId;
     use crate::topics::Topics;
 
     /// They counted until their time, and after 200,000 of them no pull waited any more.
     #[test]
     fn pulls_that_were_answered_do_not_count() {
         let topic = Topics::default().put(Default::default(), 0);
-        let nowhere = std::net::Ipv4Addr::UNSPECIFIED;
-        let origin = Origin {
-            connection: ConnectionId(1),
-            opaque: 0,
-            form: Default::default(),
-            oneway: false,
-            language: 0,
-            version: 0,
-            peer: (nowhere, 0).into(),
-            local_ip: nowhere.into(),
-            cost: 0,
-        };
         let mut deadlines = Deadlines::default();
-        let mut add = |at, queue_id| {
-            let number = deadlines.add(at, topic, queue_id);
-            let pull = Pull { queue_id, ..Pull::default() };
-            Parked { origin, pull, filter: TagFilter::All, at, number }
-        };
-        let (first, second) = (add(20, 3), add(10, 3));
-        deadlines.remove(topic, &first);
+        let first = deadlines.add(ConnectionId(1), 20, topic, 3);
+        let second = deadlines.add(ConnectionId(2), 10, topic, 3);
+        assert!(deadlines.take(first).is_some());
         assert_eq!(deadlines.count(), 1);
         assert_eq!(deadlines.take_due(9), None);
-        assert_eq!(deadlines.take_due(10), Some((second.number, topic, 3)));
+        assert_eq!(deadlines.take_due(10).map(|waiting| waiting.number), Some(second));
         assert_eq!(deadlines.count(), 0);
+    }
+
+    /// They waited for nobody until their time.
+    #[test]
+    fn pulls_end_with_their_connection() {
+        let topic = Topics::default().put(Default::default(), 0);
+        let mut deadlines = Deadlines::default();
+        let (gone, stays) = (ConnectionId(1), ConnectionId(2));
+        deadlines.add(gone, 20, topic, 3);
+        deadlines.add(stays, 10, topic, 3);
+        deadlines.add(gone, 10, topic, 1);
+        assert!(deadlines.take_of(gone).is_some_and(|waiting| waiting.queue == 3));
+        assert!(deadlines.take_of(gone).is_some_and(|waiting| waiting.queue == 1));
+        assert_eq!(deadlines.take_of(gone), None);
+        assert_eq!(deadlines.take_any().map(|waiting| waiting.connection), Some(stays));
     }
 }

@@ -237,8 +237,8 @@ impl Engine {
 
     /// The last turn: every waiting pull is answered, every offset goes to the log.
     pub fn stop(&mut self, out: &mut Output) {
-        while let Some((number, topic, queue)) = self.deadlines.take_any() {
-            self.answer_parked(number, topic, queue, out);
+        while let Some(waiting) = self.deadlines.take_any() {
+            self.answer_parked(waiting, out);
         }
         self.state.offsets.begin_writing();
         while self.takes_no_changes().is_none() && self.state.offsets.is_dirty() {
@@ -344,6 +344,7 @@ impl Engine {
     }
 
     fn connection_closed(&mut self, connection: ConnectionId, out: &mut Output) {
+        self.forget_pulls(connection);
         let mut groups = self.members.connection_closed(connection);
         // Whoever waits for a queue of an ordered group may have it now.
         groups.extend(self.locks.connection_closed(connection));

@@ -9,8 +9,8 @@ use kerolox_protocol::remoting::reply::{Body, Reply, ReplyFields};
 use kerolox_protocol::tags::{TagFilter, is_tag_type};
 
 use crate::limits::{PARK_MS_MAX, PARKED_MAX, PULL_BYTES_MAX, PULL_MESSAGES_MAX, PULL_SCAN_MAX};
-use crate::output::{Answer, ColdPull, Output};
-use crate::park::Parked;
+use crate::output::{Answer, ColdPull, ConnectionId, Output};
+use crate::park::{Parked, Waiting};
 use crate::request::Origin;
 use crate::topics::TopicId;
 use crate::turn::Engine;
@@ -66,11 +66,11 @@ impl Engine {
                     self.config.short_polling_ms
                 };
                 let at = now + wait;
-                let number = self.deadlines.add(at, id, pull.queue_id);
+                let number = self.deadlines.add(origin.connection, at, id, pull.queue_id);
                 let pull = detached(pull);
                 let topic = self.state.topics.get_mut(id).expect("just found");
                 let queue = topic.queue_mut(pull.queue_id);
-                queue.parked.push(Parked { origin, pull, filter, at, number });
+                queue.parked.push(Parked { origin, pull, filter, number });
                 self.counters.parked += 1;
             }
         }
@@ -284,7 +284,7 @@ impl Engine {
         let woken: Vec<Parked> =
             waiting.extract_if(.., |parked| parked.filter.matches(tags_code)).collect();
         for parked in woken {
-            self.deadlines.remove(id, &parked);
+            self.deadlines.take(parked.number);
             self.answer_again(id, parked, out);
         }
     }
@@ -298,19 +298,33 @@ impl Engine {
         }
     }
 
+    /// Takes a waiting pull out of its queue.
+    fn unpark(&mut self, waiting: Waiting) -> Option<Parked> {
+        let topic = self.state.topics.get_mut(waiting.topic)?;
+        let parked = &mut topic.queue_mut(waiting.queue).parked;
+        let at = parked.iter().position(|parked| parked.number == waiting.number)?;
+        Some(parked.swap_remove(at))
+    }
+
     /// The time of a waiting pull has come.
-    pub(crate) fn answer_parked(&mut self, number: u64, id: TopicId, queue: i32, out: &mut Output) {
-        let Some(topic) = self.state.topics.get_mut(id) else { return };
-        let waiting = &mut topic.queue_mut(queue).parked;
-        if let Some(at) = waiting.iter().position(|parked| parked.number == number) {
-            let parked = waiting.swap_remove(at);
-            self.answer_again(id, parked, out);
+    pub(crate) fn answer_parked(&mut self, waiting: Waiting, out: &mut Output) {
+        if let Some(parked) = self.unpark(waiting) {
+            self.answer_again(waiting.topic, parked, out);
+        }
+    }
+
+    /// Nobody waits for the pulls of a closed connection.
+    pub(crate) fn forget_pulls(&mut self, connection: ConnectionId) {
+        while let Some(waiting) = self.deadlines.take_of(connection) {
+            if self.unpark(waiting).is_some() {
+                self.counters.parked = self.counters.parked.saturating_sub(1);
+            }
         }
     }
 
     pub(crate) fn expire_pulls(&mut self, now: i64, out: &mut Output) {
-        while let Some((number, topic, queue)) = self.deadlines.take_due(now) {
-            self.answer_parked(number, topic, queue, out);
+        while let Some(waiting) = self.deadlines.take_due(now) {
+            self.answer_parked(waiting, out);
         }
     }
 }

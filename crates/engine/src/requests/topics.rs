@@ -111,7 +111,7 @@ impl Engine {
             self.resets.retain(|(_, topic, _), _| topic != name);
             out.topics.push((name.into(), None));
             for parked in waiting {
-                self.deadlines.remove(id, &parked);
+                self.deadlines.take(parked.number);
                 self.counters.parked = self.counters.parked.saturating_sub(1);
                 let remark = format!("topic[{name}] was deleted");
                 out.reply(parked.origin, Reply::refuse(response::TOPIC_NOT_EXIST, remark));
