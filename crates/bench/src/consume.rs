@@ -1,5 +1,5 @@
 //! `bench consume`. In: arguments. Out: a topic's messages, pulled as fast as they come, and a
-//! summary. One pull is in flight for each queue.
+//! summary. One pull is in flight for each queue. `e2e` and `drain` read through it, too.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
-use kerolox_client::{Connection, Error, Form, Options};
+use kerolox_client::{Connection, Error, Form, Master, Options};
 use kerolox_protocol::record;
 use kerolox_protocol::remoting::client::{ConsumerData, Heartbeat, SubscriptionData};
 use tokio::task::JoinSet;
@@ -53,23 +53,23 @@ pub struct Args {
 
 /// What all queues have brought so far.
 #[derive(Debug, Default)]
-struct Tally {
-    messages: u64,
+pub(crate) struct Tally {
+    pub(crate) messages: u64,
     /// Of bodies.
-    bytes: u64,
-    pulls: u64,
-    empty_pulls: u64,
-    out_of_order: u64,
-    gaps: u64,
-    damaged: u64,
-    errors: BTreeMap<i32, u64>,
-    latencies: Latencies,
-    last_message: Option<Instant>,
+    pub(crate) bytes: u64,
+    pub(crate) pulls: u64,
+    pub(crate) empty_pulls: u64,
+    pub(crate) out_of_order: u64,
+    pub(crate) gaps: u64,
+    pub(crate) damaged: u64,
+    pub(crate) errors: BTreeMap<i32, u64>,
+    pub(crate) latencies: Latencies,
+    pub(crate) last_message: Option<Instant>,
 }
 
-type Shared = Arc<Mutex<Tally>>;
+pub(crate) type Shared = Arc<Mutex<Tally>>;
 
-fn lock(tally: &Mutex<Tally>) -> MutexGuard<'_, Tally> {
+pub(crate) fn lock(tally: &Mutex<Tally>) -> MutexGuard<'_, Tally> {
     tally.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -83,35 +83,23 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 
 /// Runs to the end.
 pub fn measure(args: &Args) -> anyhow::Result<Summary> {
-    runtime()?.block_on(consume(args, Output::new(true)))
+    runtime()?.block_on(consume(args, Output::silent()))
 }
 
 async fn consume(args: &Args, output: Output) -> anyhow::Result<Summary> {
     if let Some(seconds) = args.duration {
         ensure!((0.0..1e9).contains(&seconds), "--duration {seconds} is no number of seconds");
     }
-    let form = if args.binary { Form::Binary } else { Form::Json };
-    let masters = args.target.masters(&args.target.client(form), &args.topic).await?;
+    let masters = args.target.masters(&args.target.client(form(args)), &args.topic).await?;
     let cpu = stats::cpu_seconds();
     let tally = Shared::default();
-    let mut queues = JoinSet::new();
     let start = Instant::now();
-    let deadline = args.duration.map(|seconds| start + Duration::from_secs_f64(seconds));
-    for master in &masters {
-        let read_queues = u32::try_from(master.read_queues).unwrap_or(0);
-        for c in 0..args.connections.min(read_queues) {
-            let options = Options { form, in_flight_max: usize::MAX, ..Options::default() };
-            let connection = Arc::new(Connection::connect_with(&master.addr, options).await?);
-            connection.heartbeat(&heartbeat(args, c)).await?;
-            for queue in (c..read_queues).step_by(args.connections as usize) {
-                let (args, tally) = (args.clone(), tally.clone());
-                let connection = connection.clone();
-                queues.spawn(async move {
-                    read_queue(&args, &connection, queue as i32, deadline, &tally).await
-                });
-            }
-        }
-    }
+    let until = match args.duration {
+        Some(seconds) => Until::Deadline(start + Duration::from_secs_f64(seconds)),
+        None => Until::Drained,
+    };
+    let ignore = Arc::new(|_: &record::View<'_>, _: Instant| {});
+    let mut queues = read_all(args, &masters, From::First, until, &tally, ignore).await?;
     let mut second = tokio::time::interval(Duration::from_secs(1));
     second.tick().await;
     let mut before = 0;
@@ -122,12 +110,77 @@ async fn consume(args: &Args, output: Output) -> anyhow::Result<Summary> {
         }
     }
     let tally = lock(&tally);
-    let end = if deadline.is_some() { None } else { tally.last_message };
+    let end = if args.duration.is_some() { None } else { tally.last_message };
     let elapsed = end.unwrap_or_else(Instant::now).saturating_duration_since(start);
     let mut summary = Summary::new(args, &masters, &tally, elapsed);
     summary.consumer_cpu_s =
         cpu.zip(stats::cpu_seconds()).map(|(before, after)| report::round(after - before));
     Ok(summary)
+}
+
+fn form(args: &Args) -> Form {
+    if args.binary { Form::Binary } else { Form::Json }
+}
+
+/// Where a reading begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum From {
+    First,
+    /// Behind what is there now.
+    Last,
+}
+
+/// Where it ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Until {
+    /// Where a queue has no more.
+    Drained,
+    /// At what was the end when the reading began, though more may come.
+    PresentEnd,
+    Deadline(Instant),
+    /// When its tasks are dropped.
+    Dropped,
+}
+
+/// What is called with each message that arrives, and when it did.
+pub(crate) type Sink = Arc<dyn Fn(&record::View<'_>, Instant) + Send + Sync>;
+
+/// Starts to read all queues; each is a task. When this returns, each knows where it begins.
+pub(crate) async fn read_all(
+    args: &Args,
+    masters: &[Master],
+    from: From,
+    until: Until,
+    tally: &Shared,
+    sink: Sink,
+) -> anyhow::Result<JoinSet<anyhow::Result<()>>> {
+    let form = form(args);
+    let mut queues = JoinSet::new();
+    for master in masters {
+        let read_queues = u32::try_from(master.read_queues).unwrap_or(0);
+        for c in 0..args.connections.min(read_queues) {
+            let options = Options { form, in_flight_max: usize::MAX, ..Options::default() };
+            let connection = Arc::new(Connection::connect_with(&master.addr, options).await?);
+            connection.heartbeat(&heartbeat(&args.topic, &args.group, c)).await?;
+            for queue in (c..read_queues).step_by(args.connections as usize) {
+                let queue = queue as i32;
+                let end = connection.max_offset(&args.topic, queue).await?.max(0);
+                let first = connection.min_offset(&args.topic, queue).await?.max(0);
+                let span = Span { first: if from == From::First { first } else { end }, end };
+                let reading = Reading {
+                    args: args.clone(),
+                    connection: connection.clone(),
+                    queue,
+                    span,
+                    until,
+                    tally: tally.clone(),
+                    sink: sink.clone(),
+                };
+                queues.spawn(reading.run());
+            }
+        }
+    }
+    Ok(queues)
 }
 
 fn line(tally: &Shared, start: Instant, before: &mut u64) -> String {
@@ -139,9 +192,9 @@ fn line(tally: &Shared, start: Instant, before: &mut u64) -> String {
 }
 
 /// Makes the group known to the broker.
-fn heartbeat(args: &Args, connection: u32) -> Heartbeat {
+pub(crate) fn heartbeat(topic: &str, group: &str, connection: u32) -> Heartbeat {
     let subscription = SubscriptionData {
-        topic: args.topic.clone(),
+        topic: topic.to_owned(),
         sub_string: "*".to_owned(),
         expression_type: "TAG".to_owned(),
         ..SubscriptionData::default()
@@ -149,7 +202,7 @@ fn heartbeat(args: &Args, connection: u32) -> Heartbeat {
     Heartbeat {
         client_id: format!("bench@{}#{connection}", std::process::id()),
         consumer_data_set: vec![ConsumerData {
-            group_name: args.group.clone(),
+            group_name: group.to_owned(),
             consume_type: "CONSUME_ACTIVELY".to_owned(),
             message_model: "CLUSTERING".to_owned(),
             consume_from_where: "CONSUME_FROM_FIRST_OFFSET".to_owned(),
@@ -159,55 +212,75 @@ fn heartbeat(args: &Args, connection: u32) -> Heartbeat {
     }
 }
 
-/// Pulls one queue from its first message on.
-async fn read_queue(
-    args: &Args,
-    connection: &Connection,
+/// Offsets of a queue when its reading began.
+struct Span {
+    first: i64,
+    end: i64,
+}
+
+/// One queue.
+struct Reading {
+    args: Args,
+    connection: Arc<Connection>,
     queue: i32,
-    deadline: Option<Instant>,
-    tally: &Mutex<Tally>,
-) -> anyhow::Result<()> {
-    let mut puller = Puller {
-        connection,
-        group: &args.group,
-        topic: &args.topic,
-        queue,
-        offset: connection.min_offset(&args.topic, queue).await?.max(0),
-        batch: args.pull_size,
-        wait: if deadline.is_some() { LONG_POLL } else { Duration::ZERO },
-        stuck: 0,
-    };
-    let mut expected = puller.offset;
-    loop {
-        let asked = Instant::now();
-        let step = match deadline {
-            None => puller.next().await,
-            Some(deadline) => match tokio::time::timeout_at(deadline.into(), puller.next()).await {
-                Ok(step) => step,
-                Err(_) => return Ok(()),
-            },
+    span: Span,
+    until: Until,
+    tally: Shared,
+    sink: Sink,
+}
+
+impl Reading {
+    async fn run(self) -> anyhow::Result<()> {
+        let Reading { args, connection, span, until, tally, .. } = &self;
+        let waits = matches!(until, Until::Deadline(_) | Until::Dropped);
+        let mut puller = Puller {
+            connection,
+            group: &args.group,
+            topic: &args.topic,
+            queue: self.queue,
+            offset: span.first,
+            batch: args.pull_size,
+            wait: if waits { LONG_POLL } else { Duration::ZERO },
+            stuck: 0,
         };
-        let now = Instant::now();
-        let mut tally = lock(tally);
-        match step {
-            Ok(Step::Records(body)) => {
-                tally.latencies.record(now - asked);
-                tally.pulls += 1;
-                tally.last_message = Some(now);
-                for message in record::walk(&body) {
-                    tally.take(&message, &mut expected);
-                }
+        let mut expected = puller.offset;
+        loop {
+            if *until == Until::PresentEnd && puller.offset >= span.end {
+                return Ok(());
             }
-            Ok(Step::Drained) if deadline.is_none() => return Ok(()),
-            Ok(_) => tally.empty_pulls += 1,
-            // A refusal is a result; the queue is left.
-            Err(e) => match e.downcast_ref::<Error>().and_then(Error::refused_with) {
-                Some(code) => {
-                    *tally.errors.entry(code).or_default() += 1;
-                    return Ok(());
+            let asked = Instant::now();
+            let step = match until {
+                Until::Deadline(deadline) => {
+                    match tokio::time::timeout_at((*deadline).into(), puller.next()).await {
+                        Ok(step) => step,
+                        Err(_) => return Ok(()),
+                    }
                 }
-                None => return Err(e),
-            },
+                _ => puller.next().await,
+            };
+            let now = Instant::now();
+            let mut tally = lock(tally);
+            match step {
+                Ok(Step::Records(body)) => {
+                    tally.latencies.record(now - asked);
+                    tally.pulls += 1;
+                    tally.last_message = Some(now);
+                    for message in record::walk(&body) {
+                        tally.take(&message, &mut expected);
+                        (self.sink)(&message, now);
+                    }
+                }
+                Ok(Step::Drained) if !waits => return Ok(()),
+                Ok(_) => tally.empty_pulls += 1,
+                // A refusal is a result; the queue is left.
+                Err(e) => match e.downcast_ref::<Error>().and_then(Error::refused_with) {
+                    Some(code) => {
+                        *tally.errors.entry(code).or_default() += 1;
+                        return Ok(());
+                    }
+                    None => return Err(e),
+                },
+            }
         }
     }
 }

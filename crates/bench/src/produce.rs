@@ -15,8 +15,9 @@ use kerolox_client::{Form, Master};
 
 use crate::ledger::{Header, Ledger, Writer};
 use crate::report::Output;
+use crate::set::Set;
 use crate::target::Target;
-use crate::template::{Common, Template};
+use crate::template::{Common, Template, numbered};
 use crate::{body, exit_code, report, runtime, stats, verify};
 
 mod link;
@@ -27,9 +28,10 @@ mod tally;
 mod worker;
 
 pub use summary::Summary;
+pub(crate) use tally::Tally;
 
 use link::Link;
-use tally::{Live, Tally};
+use tally::Live;
 use worker::{Plan, Worker};
 
 /// Connecting at the start may take this long.
@@ -64,6 +66,9 @@ pub struct Args {
     /// sent. Without it each connection sends as soon as it may.
     #[arg(long)]
     pub rate: Option<f64>,
+    /// Stop when so many messages were sent, if the time is not over before.
+    #[arg(long)]
+    pub messages: Option<u64>,
     /// Binary headers instead of JSON.
     #[arg(long)]
     pub binary: bool,
@@ -87,6 +92,40 @@ pub struct Args {
     /// One JSON object instead of text.
     #[arg(long)]
     pub json: bool,
+    /// Messages of a request: `bench batch` sends more than one.
+    #[arg(skip = 1u32)]
+    pub batch: u32,
+    /// Topics, each with its number behind its name: `bench topics` writes to many.
+    #[arg(skip = 1u32)]
+    pub topics: u32,
+}
+
+impl Args {
+    /// One in flight on each of 64 connections, as fast as it goes.
+    pub(crate) fn plain(target: Target, topic: String, queues: i32, size: usize) -> Self {
+        Args {
+            target,
+            topic,
+            queues,
+            connections: 64,
+            in_flight: 1,
+            size,
+            duration: 10.0,
+            warm_up: 2.0,
+            rate: None,
+            messages: None,
+            binary: false,
+            threads: 1,
+            timeout: 10.0,
+            reconnect: false,
+            ledger: None,
+            verify: false,
+            allow_reorder: false,
+            json: false,
+            batch: 1,
+            topics: 1,
+        }
+    }
 }
 
 /// Runs to the end and prints.
@@ -99,14 +138,16 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 
 /// Runs to the end.
 pub fn measure(args: &Args) -> anyhow::Result<Summary> {
-    produce(args, Output::new(true))
+    produce(args, Output::silent())
 }
 
-fn produce(args: &Args, output: Output) -> anyhow::Result<Summary> {
+pub(crate) fn produce(args: &Args, output: Output) -> anyhow::Result<Summary> {
     check(args)?;
     let masters = runtime()?.block_on(async {
         let client = args.target.client(form(args));
-        args.target.masters_or_create(&client, &args.topic, args.queues).await
+        let first = numbered(&args.topic, 0);
+        let topic = if args.topics > 1 { &first } else { &args.topic };
+        args.target.masters_or_create(&client, topic, args.queues).await
     })?;
     let header = Header {
         run: run_id(),
@@ -119,7 +160,7 @@ fn produce(args: &Args, output: Output) -> anyhow::Result<Summary> {
     let writer = ledger.as_deref().map(|path| Writer::create(path, &header)).transpose()?;
 
     let cpu = stats::cpu_seconds();
-    let (tally, seconds) = load(args, output, &masters, &header, writer)?;
+    let (tally, seconds) = Job::start(args, &masters, header.run, writer, false)?.finish(output)?;
     let mut summary = Summary::new(args, &masters, &tally, seconds);
     summary.generator_cpu_s =
         cpu.zip(stats::cpu_seconds()).map(|(before, after)| report::round(after - before));
@@ -137,7 +178,7 @@ fn produce(args: &Args, output: Output) -> anyhow::Result<Summary> {
     Ok(summary)
 }
 
-fn check(args: &Args) -> anyhow::Result<()> {
+pub(crate) fn check(args: &Args) -> anyhow::Result<()> {
     let least = body::HEADER_SIZE;
     ensure!(
         args.size >= least,
@@ -149,18 +190,19 @@ fn check(args: &Args) -> anyhow::Result<()> {
     {
         ensure!((0.0..1e9).contains(&seconds), "--{name} {seconds} is no number of seconds");
     }
+    ensure!(args.batch >= 1, "a request has at least one message");
     if let Some(rate) = args.rate {
         ensure!(rate > 0.0 && rate < 1e9, "--rate {rate} is no number of messages per second");
     }
     Ok(())
 }
 
-fn form(args: &Args) -> Form {
+pub(crate) fn form(args: &Args) -> Form {
     if args.binary { Form::Binary } else { Form::Json }
 }
 
 /// Random: two runs never share one.
-fn run_id() -> u64 {
+pub(crate) fn run_id() -> u64 {
     use std::hash::{BuildHasher, RandomState};
     RandomState::new().hash_one(std::process::id())
 }
@@ -172,84 +214,127 @@ fn ledger_path(args: &Args, run: u64) -> Option<PathBuf> {
     args.ledger.clone().or_else(own)
 }
 
-/// Connects, lets the workers run, and adds up. Tells how many seconds were measured: fewer than
-/// asked for if all connections were lost.
-fn load(
-    args: &Args,
-    output: Output,
-    masters: &[Master],
-    header: &Header,
-    writer: Option<Writer>,
-) -> anyhow::Result<(Tally, f64)> {
-    let links = connect(args, masters, header.run, writer.is_some())?;
-    let threads = args.threads.min(args.connections) as usize;
-    let live = Arc::new(Live::default());
-    let start = Instant::now();
-    let measured_from = start + Duration::from_secs_f64(args.warm_up);
-    let plan = Plan {
-        start,
-        stop: measured_from + Duration::from_secs_f64(args.duration),
-        timeout: Duration::from_secs_f64(args.timeout),
-        reconnect: args.reconnect,
-        // Worker t's messages are due one interval of its own apart, shifted against the others'.
-        interval: args.rate.map(|rate| Duration::from_secs_f64(threads as f64 / rate)),
-    };
-    let mut shares: Vec<Vec<Link>> = (0..threads).map(|_| Vec::new()).collect();
-    for (i, link) in links.into_iter().enumerate() {
-        shares[i % threads].push(link);
-    }
-    let (results, finished) = mpsc::channel();
-    for (t, share) in shares.into_iter().enumerate() {
-        let tally = Tally::new(measured_from, plan.stop, writer.as_ref().map(Writer::another));
-        let mut plan = plan;
-        plan.start += plan.interval.unwrap_or_default().mul_f64(t as f64 / threads as f64);
-        let worker = Worker::new(plan, share, tally, live.clone())?;
-        let results = results.clone();
-        thread::Builder::new().name(format!("bench-{t}")).spawn(move || {
-            // The receiver is gone only if another worker failed.
-            let _ = results.send(worker.run());
-        })?;
-    }
-    drop(results);
-    let tally = watch(output, &live, &finished, start)?;
-    let measured = Instant::now().min(plan.stop).saturating_duration_since(measured_from);
-    Ok((tally, measured.as_secs_f64()))
+/// Workers that send, each in a thread of its own.
+pub(crate) struct Job {
+    live: Arc<Live>,
+    finished: mpsc::Receiver<anyhow::Result<Tally>>,
+    sum: Option<Tally>,
+    start: Instant,
+    measured_from: Instant,
+    plan: Plan,
+    connections: u32,
+    /// Messages that a live line has told.
+    told: u64,
 }
 
-/// Prints a line a second until all workers have sent their tallies.
-fn watch(
-    output: Output,
-    live: &Live,
-    finished: &mpsc::Receiver<anyhow::Result<Tally>>,
-    start: Instant,
-) -> anyhow::Result<Tally> {
-    let mut sum: Option<Tally> = None;
-    let mut next = start + Duration::from_secs(1);
-    let mut before = 0;
-    loop {
-        match finished.recv_timeout(next.saturating_duration_since(Instant::now())) {
-            Ok(tally) => {
-                let mut tally = tally?;
-                match &mut sum {
-                    Some(sum) => sum.add(&mut tally),
-                    None => sum = Some(tally),
+impl Job {
+    /// Connects, and starts them. With `note` the tally says at the end what was acknowledged.
+    pub(crate) fn start(
+        args: &Args,
+        masters: &[Master],
+        run: u64,
+        writer: Option<Writer>,
+        note: bool,
+    ) -> anyhow::Result<Self> {
+        let links = connect(args, masters, run)?;
+        let threads = args.threads.min(args.connections) as usize;
+        let live = Arc::new(Live::default());
+        let start = Instant::now();
+        let measured_from = start + Duration::from_secs_f64(args.warm_up);
+        let plan = Plan {
+            start,
+            stop: measured_from + Duration::from_secs_f64(args.duration),
+            timeout: Duration::from_secs_f64(args.timeout),
+            reconnect: args.reconnect,
+            // Worker t's requests are due one interval of its own apart, shifted against the others'.
+            interval: args
+                .rate
+                .map(|rate| Duration::from_secs_f64(threads as f64 * f64::from(args.batch) / rate)),
+        };
+        let mut shares: Vec<Vec<Link>> = (0..threads).map(|_| Vec::new()).collect();
+        for (i, link) in links.into_iter().enumerate() {
+            shares[i % threads].push(link);
+        }
+        let (results, finished) = mpsc::channel();
+        for (t, share) in shares.into_iter().enumerate() {
+            let noted = note.then(|| tally::Noted { run, acknowledged: Set::default() });
+            let writer = writer.as_ref().map(Writer::another);
+            let tally = Tally::new(measured_from, plan.stop, writer, noted);
+            let mut plan = plan;
+            plan.start += plan.interval.unwrap_or_default().mul_f64(t as f64 / threads as f64);
+            let worker = Worker::new(plan, share, tally, live.clone())?;
+            let results = results.clone();
+            thread::Builder::new().name(format!("bench-{t}")).spawn(move || {
+                // The receiver is gone only if another worker failed.
+                let _ = results.send(worker.run());
+            })?;
+        }
+        let connections = args.connections;
+        Ok(Job { live, finished, sum: None, start, measured_from, plan, connections, told: 0 })
+    }
+
+    /// From when on latencies count.
+    pub(crate) fn measured_from(&self) -> Instant {
+        self.measured_from
+    }
+
+    /// When a message was to be sent, of an open loop of one thread without batches.
+    pub(crate) fn due(&self, producer: u32, sequence: u64) -> Option<Instant> {
+        let interval = self.plan.interval?;
+        let n = sequence * u64::from(self.connections) + u64::from(producer);
+        Some(worker::due_at(self.plan.start, interval, n))
+    }
+
+    /// How much was acknowledged by the workers that have ended.
+    pub(crate) fn acknowledged(&self) -> u64 {
+        self.sum.as_ref().map_or(0, |tally| tally.acknowledged)
+    }
+
+    /// Ends it before its time.
+    pub(crate) fn stop(&self) {
+        self.live.stop();
+    }
+
+    /// A line about the time since the last one.
+    pub(crate) fn line(&mut self) -> String {
+        self.live.line(self.start.elapsed(), &mut self.told)
+    }
+
+    /// Takes over what has come within `wait`; whether all workers have ended.
+    pub(crate) fn poll(&mut self, wait: Duration) -> anyhow::Result<bool> {
+        let until = Instant::now() + wait;
+        loop {
+            match self.finished.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(tally) => {
+                    let mut tally = tally?;
+                    match &mut self.sum {
+                        Some(sum) => sum.add(&mut tally),
+                        None => self.sum = Some(tally),
+                    }
                 }
+                Err(mpsc::RecvTimeoutError::Timeout) => return Ok(false),
+                Err(mpsc::RecvTimeoutError::Disconnected) => return Ok(true),
             }
-            Err(mpsc::RecvTimeoutError::Timeout) => {
-                next += Duration::from_secs(1);
-                let line = live.line(start.elapsed(), &mut before);
-                output.progress(|| line);
-            }
-            Err(mpsc::RecvTimeoutError::Disconnected) => break,
         }
     }
-    let mut sum = sum.context("a worker ended without a result")?;
-    sum.latencies = live.latencies();
-    Ok(sum)
+
+    /// Prints a line a second until all workers have ended. Tells how many seconds were measured,
+    /// too: fewer than asked for if all connections were lost, or all that was wanted was sent.
+    pub(crate) fn finish(mut self, output: Output) -> anyhow::Result<(Tally, f64)> {
+        while !self.poll(Duration::from_secs(1))? {
+            let line = self.line();
+            output.progress(|| line);
+        }
+        let measured =
+            Instant::now().min(self.plan.stop).saturating_duration_since(self.measured_from);
+        let mut sum = self.sum.context("a worker ended without a result")?;
+        sum.latencies = self.live.latencies();
+        Ok((sum, measured.as_secs_f64()))
+    }
 }
 
 /// Makes all connections, spread over the masters.
-fn connect(args: &Args, masters: &[Master], run: u64, books: bool) -> anyhow::Result<Vec<Link>> {
+fn connect(args: &Args, masters: &[Master], run: u64) -> anyhow::Result<Vec<Link>> {
     let addrs = masters.iter().map(|m| resolve(&m.addr)).collect::<anyhow::Result<Vec<_>>>()?;
     let mut links = Vec::with_capacity(args.connections as usize);
     for producer in 0..args.connections {
@@ -257,10 +342,12 @@ fn connect(args: &Args, masters: &[Master], run: u64, books: bool) -> anyhow::Re
         let common = Common {
             form: form(args),
             topic: &args.topic,
+            topics: args.topics,
             queues: masters[broker].write_queues,
             run,
             producer,
             size: args.size,
+            batch: args.batch,
         };
         let stream = std::net::TcpStream::connect_timeout(&addrs[broker], CONNECT_TIMEOUT)
             .with_context(|| format!("cannot connect to {}", masters[broker].addr))?;
@@ -268,12 +355,24 @@ fn connect(args: &Args, masters: &[Master], run: u64, books: bool) -> anyhow::Re
             producer,
             broker: broker as u16,
             addr: addrs[broker],
+            topics: args.topics,
             queues: common.queues,
+            producers: args.connections,
+            batch: args.batch,
+            requests_max: share(args, producer),
         };
         let template = Template::new(&common)?;
-        links.push(Link::new(at, template, stream, args.in_flight, books)?);
+        links.push(Link::new(at, template, stream, args.in_flight)?);
     }
     Ok(links)
+}
+
+/// How many requests a connection may send.
+fn share(args: &Args, producer: u32) -> u64 {
+    let Some(messages) = args.messages else { return u64::MAX };
+    let (requests, connections) =
+        (messages.div_ceil(args.batch.into()), u64::from(args.connections));
+    requests / connections + u64::from(u64::from(producer) < requests % connections)
 }
 
 fn resolve(addr: &str) -> anyhow::Result<SocketAddr> {

@@ -1,6 +1,8 @@
-//! The only place that prints. In: lines and results. Out: standard output.
+//! The only place that prints. In: lines and results. Out: results on standard output, and lines
+//! for a person that watches on standard error.
 
 #![expect(clippy::print_stdout, reason = "this module writes the commands' output")]
+#![expect(clippy::print_stderr, reason = "a result can be piped while a person watches")]
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
@@ -16,14 +18,19 @@ pub(crate) struct Output {
 
 impl Output {
     pub(crate) fn new(json: bool) -> Self {
-        Output { json, live: !json && std::io::stdout().is_terminal() }
+        Output { json, live: std::io::stderr().is_terminal() }
     }
 
     /// A line for a person that watches.
     pub(crate) fn progress(self, line: impl FnOnce() -> String) {
         if self.live {
-            println!("{}", line());
+            eprintln!("{}", line());
         }
+    }
+
+    /// Nothing is printed while it runs.
+    pub(crate) fn silent() -> Self {
+        Output { json: true, live: false }
     }
 
     /// The result: one JSON object, or text.

@@ -21,7 +21,6 @@ use crate::report::Output;
 use crate::{exit_code, runtime};
 
 mod books;
-mod set;
 
 pub use books::Report;
 use books::{Books, Place};

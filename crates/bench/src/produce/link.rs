@@ -26,7 +26,28 @@ pub(crate) struct Place {
     /// Index of the broker.
     pub(crate) broker: u16,
     pub(crate) addr: SocketAddr,
+    pub(crate) topics: u32,
     pub(crate) queues: i32,
+    /// Connections of the whole run.
+    pub(crate) producers: u32,
+    /// Messages of a request.
+    pub(crate) batch: u32,
+    /// Requests that may be sent.
+    pub(crate) requests_max: u64,
+}
+
+impl Place {
+    /// Topic and queue of a connection's `n`th request. Of one topic each connection goes round the
+    /// queues; of many, all connections together go once through all queues of all topics.
+    fn of(&self, n: u64) -> (u32, i32) {
+        let queues = self.queues.max(1) as u64;
+        if self.topics <= 1 {
+            return (0, ((n + u64::from(self.producer)) % queues) as i32);
+        }
+        let all = u64::from(self.topics) * queues;
+        let at = (n * u64::from(self.producers) + u64::from(self.producer)) % all;
+        ((at / queues) as u32, (at % queues) as i32)
+    }
 }
 
 /// A connection.
@@ -34,15 +55,13 @@ pub(crate) struct Place {
 pub(crate) struct Link {
     place: Place,
     template: Template,
-    /// Whether bodies are to be checksummed.
-    books: bool,
     state: State,
     slots: Slots,
     inbox: BytesMut,
     out: Vec<u8>,
     written: usize,
-    /// The next message's; counts what was sent.
-    sequence: u64,
+    /// Requests that were sent; a message's sequence counts on with them.
+    requests: u64,
     /// Open loop: this link's number in its worker, its messages that became due, and how many of
     /// them were sent or left out.
     index: u64,
@@ -63,20 +82,18 @@ impl Link {
         template: Template,
         stream: std::net::TcpStream,
         in_flight: u32,
-        books: bool,
     ) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
         stream.set_nodelay(true)?;
         Ok(Link {
             place,
-            books,
             state: State::Up(TcpStream::from_std(stream)),
             slots: Slots::new(in_flight),
             inbox: BytesMut::new(),
             out: Vec::with_capacity(template.size()),
             template,
             written: 0,
-            sequence: 0,
+            requests: 0,
             index: 0,
             due: 0,
             done: 0,
@@ -101,6 +118,11 @@ impl Link {
     /// Whether sends are unanswered.
     pub(crate) fn is_waiting(&self) -> bool {
         self.slots.in_flight() > 0
+    }
+
+    /// Whether it has sent all that it may, and has all answers.
+    pub(crate) fn is_done(&self) -> bool {
+        self.requests >= self.place.requests_max && !self.is_waiting()
     }
 
     /// The socket is ready for something.
@@ -141,8 +163,11 @@ impl Link {
 
     fn fill_slots(&mut self, now: Instant, core: &mut Core) {
         let born = core.born(now);
-        let queues = self.place.queues.max(1) as u64;
+        let batch = u64::from(self.place.batch);
         while let Some(opaque) = self.slots.next_opaque() {
+            if self.requests >= self.place.requests_max {
+                break;
+            }
             let started = match core.plan.interval {
                 None => now,
                 Some(_) if self.done == self.due => break,
@@ -152,13 +177,12 @@ impl Link {
                     due_at(core.plan.start, interval, n)
                 }
             };
-            let sequence = self.sequence;
-            let queue = ((sequence + u64::from(self.place.producer)) % queues) as i32;
-            let body = self.template.write(Patch { opaque, queue, sequence, born }, &mut self.out);
-            let crc = if self.books { crc32fast::hash(&self.out[body..]) } else { 0 };
-            self.slots.put(Sending { started, sequence, crc });
-            self.sequence += 1;
-            core.tally.sent += 1;
+            let sequence = self.requests * batch;
+            let (topic, queue) = self.place.of(self.requests);
+            self.template.write(Patch { opaque, topic, queue, sequence, born }, &mut self.out);
+            self.slots.put(Sending { started, sequence });
+            self.requests += 1;
+            core.tally.sent += batch;
         }
     }
 
@@ -227,12 +251,12 @@ impl Link {
             return Ok(());
         };
         if frame.code != response::SUCCESS {
-            *tally.errors.entry(frame.code).or_default() += 1;
+            *tally.errors.entry(frame.code).or_default() += u64::from(self.place.batch);
             return Ok(());
         }
         let stored = stored_at(&frame);
         let (queue, offset) = stored
-            .inspect_err(|_| tally.unacknowledged += 1)
+            .inspect_err(|_| tally.unacknowledged += u64::from(self.place.batch))
             .map_err(|e| format!("the answer to a send says not where the message is: {e}"))?;
         let ack = Ack {
             broker: self.place.broker,
@@ -240,15 +264,25 @@ impl Link {
             offset,
             producer: self.place.producer,
             sequence: send.sequence,
-            crc: send.crc,
+            crc: 0,
         };
-        tally.acknowledge(&ack, now.saturating_duration_since(send.started), now);
+        let latency = now.saturating_duration_since(send.started);
+        tally.acknowledge(latency, now, self.place.batch);
+        if tally.keeps_books() {
+            for i in 0..self.place.batch {
+                let sequence = ack.sequence + u64::from(i);
+                let offset = ack.offset + i64::from(i);
+                let crc = self.template.crc(sequence);
+                tally.note(&Ack { sequence, offset, crc, ..ack });
+            }
+        }
         Ok(())
     }
 
     /// Gives up the sends that wait for longer than the timeout.
     pub(crate) fn expire(&mut self, now: Instant, core: &mut Core) {
-        let count = now.checked_sub(core.plan.timeout).map_or(0, |then| self.slots.expire(then));
+        let requests = now.checked_sub(core.plan.timeout).map_or(0, |then| self.slots.expire(then));
+        let count = requests * u64::from(self.place.batch);
         if count > 0 {
             core.tally.unacknowledged += count;
             core.tally.timed_out += count;
@@ -261,7 +295,7 @@ impl Link {
         self.state = State::Down;
         tally.connections_lost += 1;
         tally.last_loss = Some(format!("connection {}: {why}", self.place.producer));
-        tally.unacknowledged += self.slots.clear();
+        tally.unacknowledged += self.slots.clear() * u64::from(self.place.batch);
         self.inbox.clear();
         self.out.clear();
         self.written = 0;
@@ -291,13 +325,13 @@ impl Link {
 
     /// Leaves out what became due and was not sent.
     fn skip_due(&mut self, tally: &mut Tally) {
-        tally.not_sent += self.due - self.done;
+        tally.not_sent += (self.due - self.done) * u64::from(self.place.batch);
         self.done = self.due;
     }
 
     /// The run is over.
     pub(crate) fn give_up(&mut self, tally: &mut Tally) {
-        tally.unacknowledged += self.slots.clear();
+        tally.unacknowledged += self.slots.clear() * u64::from(self.place.batch);
         self.skip_due(tally);
     }
 }

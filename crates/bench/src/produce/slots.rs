@@ -27,9 +27,8 @@ struct Slot {
 pub(crate) struct Sending {
     /// When it was, or should have been, sent.
     pub(crate) started: Instant,
+    /// Of its first message.
     pub(crate) sequence: u64,
-    /// Of the body, if somebody wants to know.
-    pub(crate) crc: u32,
 }
 
 impl Slots {
@@ -106,7 +105,7 @@ mod tests {
     use std::time::Duration;
 
     fn send(sequence: u64) -> Sending {
-        Sending { started: Instant::now(), sequence, crc: 0 }
+        Sending { started: Instant::now(), sequence }
     }
 
     #[test]

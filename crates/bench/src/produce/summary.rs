@@ -20,6 +20,8 @@ pub struct Summary {
     pub in_flight: u32,
     pub size: usize,
     pub binary: bool,
+    /// Messages of a request.
+    pub batch: u32,
     /// The open loop's rate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate: Option<f64>,
@@ -56,7 +58,7 @@ impl Summary {
         let per_second = |n: f64| if seconds > 0.0 { n / seconds } else { 0.0 };
         let messages = tally.measured as f64;
         Summary {
-            workload: "produce",
+            workload: if args.batch > 1 { "batch" } else { "produce" },
             topic: args.topic.clone(),
             brokers: masters.iter().map(|m| m.addr.clone()).collect(),
             queues: masters.iter().map(|m| m.write_queues).sum(),
@@ -64,6 +66,7 @@ impl Summary {
             in_flight: args.in_flight,
             size: args.size,
             binary: args.binary,
+            batch: args.batch,
             rate: args.rate,
             seconds: report::round(seconds),
             messages: tally.measured,
@@ -93,10 +96,10 @@ impl Summary {
 
 impl std::fmt::Display for Summary {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Summary { topic, connections, in_flight, size, queues, .. } = self;
+        let Summary { topic, connections, in_flight, size, queues, batch, .. } = self;
         writeln!(
             f,
-            "produce   {topic}, {queues} queues, {connections} connections × {in_flight} in flight, {size} B"
+            "produce   {topic}, {queues} queues, {connections} connections × {in_flight} in flight, {batch} × {size} B"
         )?;
         writeln!(
             f,

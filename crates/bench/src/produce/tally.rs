@@ -1,13 +1,14 @@
 //! What a worker counts, and what the watching thread sees of it while it runs.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
 use crate::ledger::{Ack, Writer};
+use crate::set::Set;
 use crate::stats::Latencies;
 
 /// One worker's counts. Latencies are handed to [`Live`] at every tick.
@@ -16,6 +17,8 @@ pub(crate) struct Tally {
     measured_from: Instant,
     stop: Instant,
     ledger: Option<Writer>,
+    /// What was acknowledged, for a consumer in the same process.
+    pub(crate) noted: Option<Noted>,
     /// Reported at the next [`Tally::flush`].
     ledger_error: Option<std::io::Error>,
     pub(crate) latencies: Latencies,
@@ -41,11 +44,17 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    pub(crate) fn new(measured_from: Instant, stop: Instant, ledger: Option<Writer>) -> Self {
+    pub(crate) fn new(
+        measured_from: Instant,
+        stop: Instant,
+        ledger: Option<Writer>,
+        noted: Option<Noted>,
+    ) -> Self {
         Tally {
             measured_from,
             stop,
             ledger,
+            noted,
             ledger_error: None,
             latencies: Latencies::default(),
             sent: 0,
@@ -62,19 +71,37 @@ impl Tally {
         }
     }
 
-    /// A message was acknowledged at `now`, `latency` after it was, or should have been, sent.
-    pub(crate) fn acknowledge(&mut self, ack: &Ack, latency: Duration, now: Instant) {
-        self.acknowledged += 1;
+    /// A request with `count` messages was acknowledged at `now`, `latency` after it was, or should
+    /// have been, sent.
+    pub(crate) fn acknowledge(&mut self, latency: Duration, now: Instant, count: u32) {
+        self.acknowledged += u64::from(count);
         if now >= self.measured_from {
             if now < self.stop {
-                self.measured += 1;
+                self.measured += u64::from(count);
             }
             // What was sent before the stop counts, however late its answer.
             self.latencies.record(latency);
         }
+    }
+
+    /// Whether [`Tally::note`] is to be told each message.
+    pub(crate) fn keeps_books(&self) -> bool {
+        self.ledger.is_some() || self.noted.is_some()
+    }
+
+    /// Notes an acknowledged message in the books.
+    pub(crate) fn note(&mut self, ack: &Ack) {
+        if let Some(noted) = &mut self.noted {
+            noted.acknowledged.insert(noted.run, ack.producer, ack.sequence);
+        }
         if let Some(Err(e)) = self.ledger.as_mut().map(|ledger| ledger.add(ack)) {
             self.ledger_error = Some(e);
         }
+    }
+
+    /// Nothing is sent from `stop` on: earlier than was planned.
+    pub(crate) fn stop_at(&mut self, stop: Instant) {
+        self.stop = stop;
     }
 
     /// Writes what the ledger still holds in memory.
@@ -102,8 +129,18 @@ impl Tally {
         self.not_sent += other.not_sent;
         self.connections_lost += other.connections_lost;
         self.reconnected += other.reconnected;
+        if let (Some(here), Some(there)) = (&mut self.noted, other.noted.take()) {
+            here.acknowledged.take(there.acknowledged);
+        }
         self.last_loss = other.last_loss.take().or(self.last_loss.take());
     }
+}
+
+/// What one run had acknowledged.
+#[derive(Debug)]
+pub(crate) struct Noted {
+    pub(crate) run: u64,
+    pub(crate) acknowledged: Set,
 }
 
 /// What all workers have done so far.
@@ -111,6 +148,8 @@ impl Tally {
 pub(crate) struct Live {
     acknowledged: AtomicU64,
     errors: AtomicU64,
+    /// The run is to end before its time.
+    stopped: AtomicBool,
     latencies: Mutex<Latencies>,
 }
 
@@ -125,6 +164,15 @@ impl Live {
         latencies.take(&mut tally.latencies);
     }
 
+    /// Ends the run before its time.
+    pub(crate) fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn latencies(&self) -> Latencies {
         self.latencies.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -136,10 +184,11 @@ impl Live {
         let errors = self.errors.load(Ordering::Relaxed);
         let so_far = self.latencies.lock().unwrap_or_else(PoisonError::into_inner).summary();
         format!(
-            "{:>4.0} s  {rate:>8} msg/s  p50 {} µs  p99 {} µs  errors {errors}",
+            "{:>4.0} s  {rate:>8} msg/s  p50 {} µs  p99 {} µs  p99.9 {} µs  errors {errors}",
             elapsed.as_secs_f64(),
             so_far.p50,
-            so_far.p99
+            so_far.p99,
+            so_far.p99_9
         )
     }
 }

@@ -137,6 +137,10 @@ impl Worker {
     }
 
     fn tick(&mut self, now: Instant, published: &mut (u64, u64)) -> anyhow::Result<()> {
+        if self.live.is_stopped() && now < self.core.plan.stop {
+            self.core.plan.stop = now;
+            self.core.tally.stop_at(now);
+        }
         let reconnect = self.core.plan.reconnect && now < self.core.plan.stop;
         for link in &mut self.links {
             link.expire(now, &mut self.core);
@@ -153,7 +157,8 @@ impl Worker {
         if now >= stop {
             return now >= stop + timeout || !self.links.iter().any(Link::is_waiting);
         }
-        !reconnect && self.links.iter().all(Link::is_down)
+        let down = !reconnect && self.links.iter().all(Link::is_down);
+        down || self.links.iter().all(Link::is_done)
     }
 
     /// How long the loop may sleep.

@@ -6,9 +6,9 @@ use std::collections::{HashMap, HashSet};
 use kerolox_protocol::record::View;
 use serde::Serialize;
 
-use super::set::Set;
 use crate::body::{HEADER_SIZE, Identity, filler};
 use crate::ledger::{Ack, Ledger};
+use crate::set::Set;
 
 /// Violations that are told one by one.
 const EXAMPLES_MAX: usize = 10;

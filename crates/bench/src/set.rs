@@ -20,6 +20,27 @@ impl Set {
         new
     }
 
+    /// How many are here that are not in `other`.
+    pub(crate) fn count_beyond(&self, other: &Set) -> u64 {
+        let mut count = 0;
+        for (key, block) in &self.0 {
+            let there = other.0.get(key);
+            for (word, bits) in block.iter().enumerate() {
+                let known = there.map_or(0, |block| block[word]);
+                count += u64::from((bits & !known).count_ones());
+            }
+        }
+        count
+    }
+
+    /// Adds all that is in `other`.
+    pub(crate) fn take(&mut self, other: Set) {
+        for (key, block) in other.0 {
+            let here = self.0.entry(key).or_insert_with(|| Box::new([0; _]));
+            here.iter_mut().zip(block.iter()).for_each(|(here, bits)| *here |= bits);
+        }
+    }
+
     pub(crate) fn contains(&self, run: u64, producer: u32, sequence: u64) -> bool {
         let (word, bit) = place(sequence);
         self.0.get(&(run, producer, sequence / BLOCK_BITS)).is_some_and(|b| b[word] & bit != 0)
@@ -44,5 +65,20 @@ mod tests {
             assert!(set.contains(7, 1, n) && !set.contains(7, 2, n) && !set.contains(8, 1, n));
         }
         assert!(!set.contains(7, 1, 2));
+    }
+
+    #[test]
+    fn what_one_set_has_and_another_has_not_is_counted() {
+        let (mut all, mut some) = (Set::default(), Set::default());
+        for n in 0..10_000 {
+            all.insert(1, 2, n);
+            if n % 4 != 0 {
+                some.insert(1, 2, n);
+            }
+        }
+        some.insert(1, 3, 0);
+        assert_eq!((all.count_beyond(&some), some.count_beyond(&all)), (2500, 1));
+        some.take(all);
+        assert!(some.contains(1, 2, 0) && some.contains(1, 3, 0));
     }
 }
