@@ -7,6 +7,7 @@ use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use clap::{Parser, ValueEnum};
+use kerolox_log::rules;
 
 use crate::events::Events;
 use crate::plan::Cheats;
@@ -98,8 +99,10 @@ pub(crate) fn one(
 ) -> Checked {
     let run = catch_unwind(AssertUnwindSafe(|| {
         let damage = mode == Mode::Damage;
-        let mut world = World::new(seed, steps, damage, cheats, events);
-        if damage { world.run_damaged() } else { world.run() }
+        rules::without(cheats.without, || {
+            let mut world = World::new(seed, steps, damage, cheats, events);
+            if damage { world.run_damaged() } else { world.run() }
+        })
     }));
     run.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();

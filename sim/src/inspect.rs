@@ -38,7 +38,8 @@ impl World<'_> {
         self.books.damage = self.foreseen.damage.clone();
         let (left, end) = (self.foreseen.left, self.foreseen.end);
         let must = if self.duty.lossy { self.duty.synced } else { self.duty.written };
-        if self.damaged && end < must && left < self.rounds.all().len() {
+        let excused = end >= self.stands && left < self.rounds.all().len();
+        if self.damaged && end < must && excused {
             // Damage above the proof cannot be told from a torn end.
             self.duty = Duty { synced: end, lossy: true, ..self.duty };
         }

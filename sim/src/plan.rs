@@ -6,6 +6,7 @@
 use kerolox_engine::Config;
 use kerolox_log::disk::fault::Rng;
 use kerolox_log::identity::Identity;
+use kerolox_log::rules::Rule;
 
 use crate::seam::Lies;
 
@@ -24,6 +25,8 @@ pub(crate) struct Cheats {
     pub(crate) lies: Lies,
     /// What is written counts as confirmed under [`Durability::Sync`], too.
     pub(crate) confirm_unsynced: bool,
+    /// A rule that the log's code does not keep.
+    pub(crate) without: Option<Rule>,
 }
 
 /// See the module's documentation.

@@ -48,6 +48,8 @@ struct State {
     /// Pages that cannot be read: file, number of the page.
     unreadable: BTreeSet<(PathBuf, u64)>,
     recovering: bool,
+    /// The log's files in the order in which they were synced, since anyone asked.
+    synced: Vec<PathBuf>,
 }
 
 /// See the module's documentation. Clones share the disk.
@@ -110,6 +112,11 @@ impl Seam {
     /// Tells whether what follows is a recovery.
     pub(crate) fn set_recovering(&self, recovering: bool) {
         self.state.lock().recovering = recovering;
+    }
+
+    /// The log's files that were synced since the last question, in order.
+    pub(crate) fn take_synced(&self) -> Vec<PathBuf> {
+        std::mem::take(&mut self.state.lock().synced)
     }
 
     /// Flips one bit of a file for good.
@@ -255,6 +262,9 @@ impl DiskFile for SeamFile {
         }
         let synced = self.file.sync();
         let mut state = self.state.lock();
+        if in_log(&self.path) {
+            state.synced.push(self.path.clone());
+        }
         let failed = state.failed_syncs.entry(self.path.clone()).or_insert(0);
         *failed += u32::from(synced.is_err());
         let told = std::mem::replace(&mut *self.told.lock(), *failed);

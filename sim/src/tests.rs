@@ -1,7 +1,9 @@
 //! The simulation itself: the same seed gives the same run, sound code passes, and whatever is
 //! broken on purpose is noticed within a few seeds.
 
-use crate::campaign::{Mode, STEPS, one};
+use kerolox_log::rules::Rule;
+
+use crate::campaign::{Mode, STEPS, one, say};
 use crate::events::Events;
 use crate::plan::Cheats;
 use crate::seam::Lies;
@@ -73,4 +75,28 @@ fn an_end_that_recovery_does_not_write_again_is_noticed() {
 #[test]
 fn an_answer_before_the_sync_is_noticed() {
     is_noticed(Cheats { confirm_unsynced: true, ..Cheats::default() });
+}
+
+/// The campaign that a seed is part of finds each rule that the log's code does not keep.
+#[test]
+fn a_rule_that_is_not_kept_is_noticed() {
+    // As many as `cargo xtask test sim` runs.
+    const SEEDS: u64 = 200;
+    let mut unnoticed = Vec::new();
+    for rule in Rule::ALL {
+        let cheats = Cheats { without: Some(rule), ..Cheats::default() };
+        let runs = (1..=SEEDS).flat_map(|seed| [(seed, Mode::Power), (seed, Mode::Damage)]);
+        let found = runs.into_iter().find_map(|(seed, mode)| {
+            let run = one(seed, mode, STEPS, cheats, &mut Events::none());
+            run.err().map(|violation| (seed, mode, violation))
+        });
+        match found {
+            Some((seed, mode, violation)) => {
+                let text: String = violation.0.chars().take(150).collect();
+                say(&format!("without {rule:?}: seed {seed} ({mode:?}): {text}"));
+            }
+            None => unnoticed.push(rule),
+        }
+    }
+    assert!(unnoticed.is_empty(), "not noticed in {SEEDS} seeds: {unnoticed:?}");
 }

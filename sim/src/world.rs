@@ -41,6 +41,8 @@ pub(crate) struct World<'e> {
     pub(crate) foreseen: Foreseen,
     /// Bits are flipped in this run.
     pub(crate) damaged: bool,
+    /// The log ended here at a start after the damage: no later start may end it before.
+    pub(crate) stands: u64,
     /// The power went since the broker did: nothing is left that a power cut can take.
     pub(crate) settled: bool,
     /// The number of the last start.
@@ -71,6 +73,7 @@ impl<'e> World<'e> {
             identity: None,
             foreseen: Foreseen::default(),
             damaged: damage,
+            stands: 0,
             settled: true,
             last_start: 0,
             rng,
@@ -237,7 +240,11 @@ impl<'e> World<'e> {
 
     pub(crate) fn sync(&mut self) -> Checked {
         let Some(broker) = &mut self.broker else { return Ok(()) };
+        self.seam.take_synced();
         let synced = broker.sync();
+        // No crash can tell the order: a disk may keep what was not synced. So it is looked at.
+        let order = self.seam.take_synced();
+        ensure!(order.is_sorted(), "not the older file first: {order:?}");
         self.events.add(|| format!("synced to {} {synced:?}", broker.watermarks().flushed));
         self.expected_failure(synced)
     }
@@ -263,8 +270,11 @@ impl<'e> World<'e> {
     /// The log thread ticks and takes what there is to write.
     pub(crate) fn take(&mut self) -> Checked {
         self.tick()?;
-        if let Some(broker) = &mut self.broker {
-            broker.take(&self.clock)?;
+        let Some(broker) = &mut self.broker else { return Ok(()) };
+        let known = broker.rounds.all().len();
+        broker.take(&self.clock)?;
+        for round in &broker.rounds.all()[known..] {
+            self.books.messages.check_boundary(round.begin)?;
         }
         Ok(())
     }

@@ -18,6 +18,7 @@ use crate::limits::{
     ARENA_BYTES, DISK_MARGIN, RECORD_MAX, ROUND_BYTES_MAX, ROUND_CHANGES_MAX, ROUND_READ_MAX,
     ROUND_RECORDS_MAX,
 };
+use crate::rules::{self, Rule};
 use crate::seal::{self, FLAG_END_OF_FILE, FLAG_FIRST, Link, Listed, Seal};
 
 /// A closed round: what one write takes to the file.
@@ -178,7 +179,8 @@ impl Appender {
     /// the seal and the blank.
     fn fits(&self, bytes: usize, records: usize, changes: usize) -> bool {
         let seal = seal::size(self.list.len() + records, self.changes.len() + changes);
-        (self.buf.len() + bytes + seal + BLANK_SIZE) as u64 <= self.room()
+        let closing = if rules::holds(Rule::RoomForSeal) { seal + BLANK_SIZE } else { 0 };
+        (self.buf.len() + bytes + closing) as u64 <= self.room()
     }
 
     /// Whether the disk can take `bytes` more and what closes a round behind them.
@@ -209,7 +211,8 @@ impl Appender {
         }
         self.check_disk(size)?;
         self.make_room(size, 1, 0);
-        self.store_timestamp = self.store_timestamp.max(now);
+        let least = if rules::holds(Rule::StoreTime) { self.store_timestamp } else { now };
+        self.store_timestamp = now.max(least);
         let offset = self.end();
         let at = self.buf.len();
         self.reserve(size);
@@ -256,6 +259,9 @@ impl Appender {
     /// changes, which follow now, will stand in one round: all are believed after a crash, or none.
     /// What is larger than a round may be is not kept together.
     pub fn keep_together(&mut self, bytes: usize, records: usize, changes: usize) {
+        if !rules::holds(Rule::KeepTogether) {
+            return;
+        }
         self.make_room(bytes, records, changes);
         let seal = seal::size(self.list.len() + records, self.changes.len() + changes);
         self.reserve((bytes + seal + BLANK_SIZE).min(ROUND_READ_MAX));
@@ -289,7 +295,7 @@ impl Appender {
         let left = file_end.0 - end.0;
         let end_of_file = end_of_file || left < (seal::SIZE_MIN + BLANK_SIZE) as u64;
         let mut flags = 0;
-        if end_of_file {
+        if end_of_file && rules::holds(Rule::EndOfFile) {
             flags |= FLAG_END_OF_FILE;
         }
         if std::mem::take(&mut self.first) {
@@ -302,7 +308,7 @@ impl Appender {
             start: self.start,
             begin: self.begin,
             before: self.before,
-            flushed: self.flushed,
+            flushed: if rules::holds(Rule::HonestSeal) { self.flushed } else { position },
             list: std::mem::take(&mut self.list),
             changes: std::mem::take(&mut self.changes),
         };

@@ -10,6 +10,7 @@ use crate::PhysicalOffset;
 use crate::append::Round;
 use crate::disk::{DiskFile, is_full};
 use crate::files::Files;
+use crate::rules::{self, Rule};
 
 /// How far the log is. `flushed ≤ written`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,6 +111,12 @@ impl Writer {
     /// Syncs what was written, the older file first.
     pub fn sync(&mut self) -> io::Result<()> {
         self.refuse_after_failure()?;
+        if !rules::holds(Rule::SyncOlderFirst) {
+            self.dirty.reverse();
+        }
+        if !rules::holds(Rule::SyncEveryFile) {
+            self.dirty.drain(..self.dirty.len().saturating_sub(1));
+        }
         for dirty in self.dirty.drain(..) {
             if let Err(e) = dirty.file.sync() {
                 self.failed = true;
@@ -121,7 +128,7 @@ impl Writer {
     }
 
     fn refuse_after_failure(&self) -> io::Result<()> {
-        if self.failed {
+        if self.failed && rules::holds(Rule::StopAfterFailure) {
             return Err(io::Error::other("an earlier write or sync of the log failed"));
         }
         Ok(())

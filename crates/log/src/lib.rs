@@ -13,6 +13,7 @@
 //! - [`read`]: records that are no longer in memory, checked before they are used.
 //! - [`index`]: queue offset, time and key → position.
 //! - [`disk`]: the only way to files; real or simulated.
+//! - [`rules`]: what the simulation may switch off, to prove that it would notice.
 
 #![forbid(unsafe_code)]
 
@@ -25,6 +26,7 @@ pub mod index;
 pub mod limits;
 pub mod read;
 pub mod recover;
+pub mod rules;
 pub mod seal;
 pub mod snapshot;
 pub mod tail;

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use crate::PhysicalOffset;
 use crate::disk::read_full;
 use crate::files::Files;
+use crate::rules::{self, Rule};
 
 /// Where a record lies, and what it must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,10 +37,15 @@ pub fn record(files: &Files, place: Place) -> Result<Bytes, ReadError> {
     let (file, at) = files.at(place.offset).ok_or(ReadError::Gone(place.offset))?;
     let mut bytes = vec![0; place.size as usize];
     let read = read_full(&*file, &mut bytes, at).map_err(|e| ReadError::Io(place.offset, e))?;
-    if read < bytes.len() || crc32fast::hash(&bytes) != place.crc {
+    if read < bytes.len() || !is_sound(&bytes, place) {
         return Err(ReadError::Damaged(place.offset));
     }
     Ok(bytes.into())
+}
+
+/// Whether a record is what the index says.
+fn is_sound(record: &[u8], place: Place) -> bool {
+    crc32fast::hash(record) == place.crc || !rules::holds(Rule::CheckRead)
 }
 
 /// How far two records may lie apart and still be read at once.
@@ -103,10 +109,6 @@ fn read_run(
     results.extend(run.iter().map(|place| {
         let start = (place.offset.0 - begin) as usize;
         let record = bytes.slice(start..start + place.size as usize);
-        if crc32fast::hash(&record) == place.crc {
-            Ok(record)
-        } else {
-            Err(ReadError::Damaged(place.offset))
-        }
+        if is_sound(&record, *place) { Ok(record) } else { Err(ReadError::Damaged(place.offset)) }
     }));
 }

@@ -21,6 +21,7 @@ use crate::disk::{DiskFile, Open, read_full};
 use crate::files::Files;
 use crate::identity::Identity;
 use crate::limits::{ROUND_READ_MAX, SET_ASIDE_MAX};
+use crate::rules::{self, Rule};
 use crate::seal::{
     BODY_AT, FLAG_END_OF_FILE, Link, Listed, MAGIC, Seal, SealError, changes, list_crc,
 };
@@ -113,17 +114,25 @@ pub fn recover(
         next: end,
         before: walk.before.unwrap_or(Link::NONE),
         store_timestamp: walk.store_timestamp,
-        start: walk.start + 1,
+        start: walk.start + u64::from(rules::holds(Rule::StartNumber)),
     };
     let stale = stale_pages(files, end, |_, _| Ok(())).map_err(failed("reading the log's end"))?;
-    let cut = if stale > 0 { Some(set_aside(files, data_dir, end, stale)?) } else { None };
-    rewrite(files, proof, end).map_err(failed("writing the log's end once more"))?;
+    let copies = stale > 0 && rules::holds(Rule::SetAside);
+    let cut = if copies { Some(set_aside(files, data_dir, end, stale)?) } else { None };
+    if rules::holds(Rule::Rewrite) {
+        rewrite(files, proof, end).map_err(failed("writing the log's end once more"))?;
+    }
     if stale > 0 || !walk.lost.is_empty() {
         // What is cut now may hold the seals by which the rest is believed: a seal at the new end
         // takes their place first.
-        let sealed = seal_end(files, identity, resume).map_err(failed("sealing the log's end"))?;
-        clear_behind(files, sealed.1).map_err(failed("clearing the log behind its end"))?;
-        resume = sealed.0;
+        let mut behind = end;
+        if rules::holds(Rule::SealEnd) {
+            (resume, behind) =
+                seal_end(files, identity, resume).map_err(failed("sealing the log's end"))?;
+        }
+        if rules::holds(Rule::ClearBehind) {
+            clear_behind(files, behind).map_err(failed("clearing the log behind its end"))?;
+        }
     } else {
         fill_up(files, end).map_err(failed("making the log's last file whole"))?;
     }
@@ -229,7 +238,7 @@ impl<'a> Walk<'a> {
                 }
                 Found::Bad => {
                     self.find_proof(at)?;
-                    if at >= self.proof {
+                    if at >= self.proof || !rules::holds(Rule::Proof) {
                         return Ok(at);
                     }
                     match self.step_over_damage(at, replay)? {
@@ -284,10 +293,12 @@ impl<'a> Walk<'a> {
                 match Seal::read(&record, self.identity, position) {
                     Ok(seal) => {
                         let size = size + record.bytes.len();
-                        let chained = self.before.is_none_or(|before| before == seal.before);
+                        let chained = self.before.is_none_or(|before| before == seal.before)
+                            || !rules::holds(Rule::Chain);
                         // An empty seal that a start wrote over another one has the same link.
-                        let stale = seal.start < self.last_start;
-                        if seal.begin == at && seal.list == list && chained && !stale {
+                        let stale = seal.start < self.last_start && rules::holds(Rule::StaleStart);
+                        let agrees = seal.list == list || !rules::holds(Rule::List);
+                        if seal.begin == at && agrees && chained && !stale {
                             return Ok(Found::Good(GoodRound { seal, seal_at: position, size }));
                         }
                         return Ok(Found::Bad);
@@ -333,7 +344,9 @@ impl<'a> Walk<'a> {
         }
         let mut from = at;
         while let Some((seal, end, _)) = next_seal(self.files, self.identity, from)? {
-            self.believe(&seal);
+            if rules::holds(Rule::ProofBehind) {
+                self.believe(&seal);
+            }
             self.start = self.start.max(seal.start);
             from = end;
         }
@@ -389,8 +402,11 @@ impl<'a> Walk<'a> {
             }
             let bytes = self.window.bytes(position, listed.size as usize)?;
             let end = position.plus(u64::from(listed.size));
+            let good = |record: &View<'_>| {
+                crc32fast::hash(record.bytes) == listed.crc && rules::holds(Rule::LoseOnlyBad)
+            };
             match bytes.and_then(|bytes| View::parse(bytes).ok()) {
-                Some(record) if crc32fast::hash(record.bytes) == listed.crc => {
+                Some(record) if good(&record) => {
                     self.store_timestamp = self.store_timestamp.max(record.store_timestamp);
                     self.records += 1;
                     replay.record(&record, listed.crc);
@@ -427,7 +443,8 @@ impl<'a> Walk<'a> {
             list.push(Listed { size: bytes.len() as u32, crc: crc32fast::hash(bytes) });
             offset += bytes.len();
         }
-        if offset != size || list_crc(&list) != before.list_crc {
+        let fits = list_crc(&list) == before.list_crc || !rules::holds(Rule::NextProves);
+        if offset != size || !fits {
             return Ok(false);
         }
         let mut offset = 0;

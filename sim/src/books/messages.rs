@@ -79,6 +79,8 @@ pub(crate) struct Messages {
     pub(crate) places: BTreeMap<u64, Place>,
     pub(crate) given_back: Vec<GivenBack>,
     pub(crate) seen: BTreeMap<u64, Seen>,
+    /// Where a batch begins, and where its last message does.
+    batches: BTreeMap<u64, u64>,
     /// The highest offset that anyone was told of each queue, and when.
     told: HashMap<(Rc<str>, i32), (i64, u64)>,
     names: HashMap<String, Rc<str>>,
@@ -149,6 +151,19 @@ impl Messages {
             message.fate = Fate::Stored(position);
         }
         self.places.insert(position, place);
+        Ok(())
+    }
+
+    /// A batch was stored; it fits one round.
+    pub(crate) fn batch(&mut self, first: u64, last: u64) {
+        self.batches.insert(first, last);
+    }
+
+    /// A round begins here: the log may end here, so no batch may lie on both sides.
+    pub(crate) fn check_boundary(&self, position: u64) -> Checked {
+        let before = self.batches.range(..position).next_back();
+        let split = before.filter(|(_, last)| **last >= position);
+        ensure!(split.is_none(), "the batch {split:?} is split at {position}");
         Ok(())
     }
 
@@ -258,6 +273,7 @@ impl Messages {
                 message.fate = Fate::Lost;
             }
         }
+        self.batches.split_off(&end);
         self.given_back.retain(|given| given.at.1 <= end);
         let gone = self.seen.split_off(&end);
         if lossy {

@@ -6,7 +6,7 @@
 
 use kerolox_log::PhysicalOffset;
 use kerolox_log::append::Round;
-use kerolox_log::seal::BODY_AT;
+use kerolox_log::seal::{BODY_AT, Link, Listed, list_crc};
 use kerolox_protocol::names::STATE_TOPIC;
 use kerolox_protocol::record::{self, MAGIC_BLANK, View};
 
@@ -95,6 +95,13 @@ impl NotedRound {
         let records = bytes_of(log, self.begin, self.seal);
         records.is_some_and(|bytes| crc32fast::hash(bytes) == self.records_crc)
             && self.seal_is_whole(log)
+    }
+
+    /// What the next seal says of this one. Only in runs with damage.
+    pub(crate) fn link(&self) -> Link {
+        let size = |record: &Noted| (record.end - record.begin) as u32;
+        let list = self.records.iter().map(|noted| Listed { size: size(noted), crc: noted.crc });
+        Link { position: self.seal, list_crc: list_crc(&list.collect::<Vec<_>>()) }
     }
 }
 

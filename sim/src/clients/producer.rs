@@ -147,6 +147,11 @@ pub(super) fn made(
         .filter_map(|id| ids::parse_offset_id(id).map(|(_, position)| position))
         .collect();
     ensure!(positions.len() == sent_ids.len(), "{sent_ids:?} got the ids {}", sent.msg_id);
+    if let [first, .., last] = positions[..]
+        && last - first < around.plan.file_size / 2
+    {
+        around.books.messages.batch(first, last);
+    }
     for (i, (id, position)) in sent_ids.iter().zip(positions).enumerate() {
         let Some(message) = around.books.messages.get(*id).cloned() else { continue };
         let delayed = message.level > 0 && !as_batch;
