@@ -20,6 +20,9 @@ pub(crate) enum Command {
     /// Load a broker (any that speaks RocketMQ) and measure it
     #[command(subcommand)]
     Bench(kerolox_bench::BenchCommand),
+    /// Look at the log of a stopped server; nothing is changed
+    #[command(subcommand)]
+    Log(crate::log::LogCommand),
 }
 
 /// Format of log lines.

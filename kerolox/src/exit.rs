@@ -3,7 +3,7 @@
 //! | code | reason |
 //! |---|---|
 //! | 0 | stopped as asked |
-//! | 1 | anything else |
+//! | 1 | anything else; of `log check`: something is damaged |
 //! | 2 | the command line or the configuration is wrong |
 //! | 3 | a port is in use or cannot be bound |
 //! | 4 | the data directory is in use by another process |
@@ -36,6 +36,16 @@ impl Failure {
     pub(crate) fn log_failed() -> Self {
         let why = "writing the commit log had failed; see the log above. Nothing was acknowledged after that";
         Failure { code: 7, why: why.to_owned() }
+    }
+
+    /// Another process uses the data directory.
+    pub(crate) fn in_use(why: impl std::fmt::Display) -> Self {
+        Failure { code: 4, why: why.to_string() }
+    }
+
+    /// The data directory cannot be used.
+    pub(crate) fn unusable(why: impl std::fmt::Display) -> Self {
+        Failure { code: 6, why: why.to_string() }
     }
 
     /// Anything else.

@@ -1,5 +1,5 @@
-//! The binary: command line, configuration, roles. In: arguments. Out: a running server, or the
-//! load generator, and an exit code that scripts may rely on ([`exit`]).
+//! The binary: command line, configuration, roles. In: arguments. Out: a running server, the load
+//! generator, or a look at a stopped log, and an exit code that scripts may rely on ([`exit`]).
 
 #![forbid(unsafe_code)]
 
@@ -8,6 +8,7 @@ mod banner;
 mod cli;
 mod config;
 mod exit;
+mod log;
 mod logging;
 mod properties;
 mod server;
@@ -23,6 +24,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let result = match cli::Cli::parse().command {
         cli::Command::Server(args) => server::run(args),
+        cli::Command::Log(command) => log::run(&command),
         cli::Command::Bench(command) => kerolox_bench::run(command).map_err(exit::Failure::other),
     };
     match result {

@@ -10,6 +10,7 @@
 //! - [`tail`]: recent rounds stay in memory.
 //! - [`files`]: the log's files, made ahead and deleted behind.
 //! - [`recover`]: find the end of the log, replay it, cut what is not proven.
+//! - [`survey`]: the same look at a log that nobody uses, without a change.
 //! - [`read`]: records that are no longer in memory, checked before they are used.
 //! - [`index`]: queue offset, time and key → position.
 //! - [`disk`]: the only way to files; real or simulated.
@@ -29,6 +30,7 @@ pub mod recover;
 pub mod rules;
 pub mod seal;
 pub mod snapshot;
+pub mod survey;
 pub mod tail;
 
 /// A position in the commit log: bytes from the start of the log, not of a file.

@@ -38,6 +38,10 @@ pub trait Replay {
     fn change(&mut self, change: &[u8]);
     /// How far the walk is, in bytes of the log.
     fn progress(&mut self, done: u64, total: u64);
+    /// Whether the walk may end here: only for who looks at a log and does not go on with it.
+    fn has_enough(&self) -> bool {
+        false
+    }
 }
 
 /// Something that was acknowledged and cannot be read any more.
@@ -84,7 +88,7 @@ pub enum RecoverError {
     SetAside { from: PhysicalOffset, source: io::Error },
 }
 
-fn failed(what: impl Into<String>) -> impl FnOnce(io::Error) -> RecoverError {
+pub(crate) fn failed(what: impl Into<String>) -> impl FnOnce(io::Error) -> RecoverError {
     let what = what.into();
     move |source| RecoverError::Io { what, source }
 }
@@ -162,22 +166,23 @@ pub fn fold(
     Ok(Origin { position, before: walk.before.unwrap_or(Link::NONE) })
 }
 
-struct Walk<'a> {
+/// A walk over the rounds of a log. It changes nothing.
+pub(crate) struct Walk<'a> {
     files: &'a Files,
     identity: &'a Identity,
     window: Window<'a>,
-    begin: PhysicalOffset,
+    pub(crate) begin: PhysicalOffset,
     /// `None`: not known, what the next seal says is taken.
     before: Option<Link>,
     /// The start number in the last good seal. What an earlier start wrote cannot follow it.
     last_start: u64,
-    proof: PhysicalOffset,
+    pub(crate) proof: PhysicalOffset,
     /// Whether `proof` covers seals behind the walk, too.
     proof_is_final: bool,
-    start: u64,
+    pub(crate) start: u64,
     store_timestamp: i64,
-    records: u64,
-    lost: Vec<Lost>,
+    pub(crate) records: u64,
+    pub(crate) lost: Vec<Lost>,
 }
 
 /// A round whose seal and records agree.
@@ -194,7 +199,7 @@ enum Found {
 }
 
 impl<'a> Walk<'a> {
-    fn new(files: &'a Files, identity: &'a Identity, origin: Option<Origin>) -> Self {
+    pub(crate) fn new(files: &'a Files, identity: &'a Identity, origin: Option<Origin>) -> Self {
         let first = files.first().unwrap_or_default();
         let (begin, before) = match origin {
             Some(origin) => (origin.position, Some(origin.before)),
@@ -217,8 +222,15 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// Begins somewhere else: at a file's first position. What its first seal says is taken.
+    pub(crate) fn begin_at(&mut self, begin: PhysicalOffset) {
+        self.window = Window::new(self.files, begin);
+        self.begin = begin;
+        self.before = None;
+    }
+
     /// Walks to the end, or to `until`, and returns where it is.
-    fn run(
+    pub(crate) fn run(
         &mut self,
         replay: &mut dyn Replay,
         until: PhysicalOffset,
@@ -227,7 +239,7 @@ impl<'a> Walk<'a> {
         let last = self.files.bases().last().map_or(0, |base| base + self.files.file_size());
         let total = last.saturating_sub(self.begin.0);
         loop {
-            if at >= until {
+            if at >= until || replay.has_enough() {
                 return Ok(at);
             }
             replay.progress(at.0 - self.begin.0, total);
@@ -725,7 +737,7 @@ fn fill_up(files: &Files, end: PhysicalOffset) -> io::Result<()> {
 }
 
 /// Calls `page` with every page behind `end` that is not all zeros, and returns their bytes.
-fn stale_pages(
+pub(crate) fn stale_pages(
     files: &Files,
     end: PhysicalOffset,
     mut page: impl FnMut(PhysicalOffset, &[u8]) -> io::Result<()>,

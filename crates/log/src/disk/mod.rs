@@ -1,9 +1,10 @@
 //! The seam to the file system: everything that the log does to files goes through [`Disk`].
 //!
-//! [`real`] is the machine's; [`fault`] is a disk in memory that loses what was not synced, tears
+//! [`real`] is the machine's; [`read_only`] refuses every change; [`fault`] is a disk in memory that loses what was not synced, tears
 //! writes, fails on demand, and does it all again from the same seed.
 
 pub mod fault;
+pub mod read_only;
 pub mod real;
 
 use std::io;
