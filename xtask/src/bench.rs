@@ -108,9 +108,16 @@ pub(crate) fn verify(
     books(&end_of(Running::start_into(&mut command, output)?, 0, output)?)
 }
 
+/// Starts `kerolox bench` with these arguments; what it prints goes to the file.
+pub(crate) fn start(binary: &Path, args: &[String], output: &Path) -> Result<Running> {
+    let mut command = Command::new(binary);
+    command.arg("bench").args(args).arg("--json");
+    Running::start_into(&mut command, output)
+}
+
 /// What it printed, once it has ended. Books that do not balance may make its exit status
 /// another than 0, so only a missing result is an error.
-fn end_of(mut running: Running, seconds: u64, output: &Path) -> Result<Value> {
+pub(crate) fn end_of(mut running: Running, seconds: u64, output: &Path) -> Result<Value> {
     let status = running.wait_for(Duration::from_secs(seconds) + READ_BACK_LIMIT)?;
     let said = fs::read_to_string(output)?;
     let Some(status) = status else { bail!("kerolox bench does not end\n{said}") };
@@ -135,6 +142,6 @@ fn last_object(said: &str) -> Result<Value> {
     serde_json::from_str(line).with_context(|| format!("it printed {line}"))
 }
 
-fn number(json: &Value, key: &str) -> Result<f64> {
+pub(crate) fn number(json: &Value, key: &str) -> Result<f64> {
     json[key].as_f64().with_context(|| format!("kerolox bench prints no number {key}: {json}"))
 }

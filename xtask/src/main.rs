@@ -1,18 +1,21 @@
 //! The tasks of this repository: `cargo xtask <command>`.
 //!
-//! A command is one file; `process`, `workspace`, `report`, `server` and `bench` are what they
-//! share. `ci` is the whole gate and never writes to the tree, `fix` is what writes.
+//! A command is one file or folder; `process`, `workspace`, `report`, `server`, `bench`, `proc` and
+//! `first_send` are what they share. `ci` is the whole gate and never writes to the tree, `fix` is what writes.
 
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "the output of a command is what xtask is for")]
 
 mod ci;
+mod compare;
 mod figures;
 mod kill;
 mod test;
 mod tidy;
 
 mod bench;
+mod first_send;
+mod proc;
 mod process;
 mod report;
 mod server;
@@ -45,6 +48,8 @@ enum Command {
     Kill(kill::Options),
     /// Measure the release binary
     Figures(figures::Options),
+    /// Measure beside Apache RocketMQ, on the same machine in the same run
+    Compare(compare::Options),
 }
 
 fn main() -> Result<ExitCode> {
@@ -55,6 +60,7 @@ fn main() -> Result<ExitCode> {
         Command::Tidy => tidy::run()?,
         Command::Kill(options) => kill::run(&options)?,
         Command::Figures(options) => figures::run(&options)?,
+        Command::Compare(options) => compare::run(&options)?,
     };
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -21,6 +21,7 @@ pub(crate) struct Server {
     log: PathBuf,
     /// The port of the broker's own listener, on 127.0.0.1.
     pub(crate) broker_port: u16,
+    pub(crate) namesrv_port: u16,
 }
 
 impl Server {
@@ -31,6 +32,16 @@ impl Server {
 
     /// The same, with the broker on a given port; 0: any free one.
     pub(crate) fn start_at(binary: &Path, folder: &Path, broker_port: u16) -> Result<Self> {
+        Self::start_with(binary, folder, broker_port, &[])
+    }
+
+    /// The same, with more options.
+    pub(crate) fn start_with(
+        binary: &Path,
+        folder: &Path,
+        broker_port: u16,
+        options: &[&str],
+    ) -> Result<Self> {
         let ports_file = folder.join("ports.json");
         if ports_file.try_exists()? {
             fs::remove_file(&ports_file)?;
@@ -42,9 +53,9 @@ impl Server {
         for listener in ["namesrv", "grpc", "proxy", "http"] {
             command.arg(format!("--{listener}-port")).arg("0");
         }
-        command.arg("--broker-port").arg(broker_port.to_string());
+        command.arg("--broker-port").arg(broker_port.to_string()).args(options);
         let process = Running::start_into(&mut command, &log)?;
-        let mut server = Self { process, log, broker_port: 0 };
+        let mut server = Self { process, log, broker_port: 0, namesrv_port: 0 };
         server.wait_until_ready(&ports_file)?;
         Ok(server)
     }
@@ -55,8 +66,13 @@ impl Server {
             // It may be read while it is written; then it is no JSON yet.
             let text = fs::read_to_string(ports_file).unwrap_or_default();
             if let Ok(ports) = serde_json::from_str::<Value>(&text) {
-                let port = ports["broker"].as_u64().context("the ports file names no broker")?;
-                self.broker_port = port.try_into()?;
+                let port = |name: &str| {
+                    let port = ports[name].as_u64();
+                    let port = port.with_context(|| format!("the ports file names no {name}"))?;
+                    Ok::<u16, anyhow::Error>(port.try_into()?)
+                };
+                self.broker_port = port("broker")?;
+                self.namesrv_port = port("namesrv")?;
                 return Ok(());
             }
             if let Some(status) = self.process.try_wait()? {
@@ -75,6 +91,10 @@ impl Server {
 
     pub(crate) fn address(&self) -> String {
         format!("127.0.0.1:{}", self.broker_port)
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
+        self.process.signal(signal)
     }
 
     /// kill -9.
@@ -116,13 +136,18 @@ pub(crate) struct Scratch {
 impl Scratch {
     pub(crate) fn new(name: &str) -> Result<Self> {
         let target = Workspace::read(&workspace::root())?.target;
-        let folder = target.join(name).join(std::process::id().to_string());
+        Self::below(&target.join(name))
+    }
+
+    /// A new folder below another one.
+    pub(crate) fn below(folder: &Path) -> Result<Self> {
+        let folder = folder.join(std::process::id().to_string());
         fs::create_dir_all(&folder)?;
         let scratch = Self { folder, keep: false };
         let kind = rustix::fs::statfs(scratch.path())?.f_type;
         ensure!(
             !MEMORY_FILE_SYSTEMS.contains(&(kind as u64)),
-            "{} lies in memory, where an fsync costs nothing; set CARGO_TARGET_DIR to a disk",
+            "{} lies in memory, where an fsync costs nothing; name a folder on a disk (CARGO_TARGET_DIR, --dir)",
             scratch.path().display()
         );
         Ok(scratch)

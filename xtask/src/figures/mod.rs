@@ -4,7 +4,6 @@
 
 mod idle;
 mod load;
-mod proc;
 mod start;
 mod trace;
 
@@ -16,6 +15,7 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
+use crate::proc;
 use crate::server::Scratch;
 use crate::workspace::{self, Workspace};
 

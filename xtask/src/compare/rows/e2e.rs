@@ -1,0 +1,75 @@
+//! From when a message is to be sent until a consumer has it, both at the same rate: 70 % of what
+//! Apache RocketMQ can produce and deliver at once.
+
+use anyhow::Result;
+use serde_json::Value;
+
+use crate::bench::{self, number};
+use crate::compare::measure::{self, Load, Metrics, words};
+use crate::compare::run::{Case, Pair, Run};
+use crate::compare::systems::{Flush, System};
+
+const SHARE: f64 = 0.7;
+
+pub(super) fn row(run: &Run) -> Result<(String, Vec<Case>)> {
+    let variants: &[Flush] = if run.all { &[Flush::Sync, Flush::Async] } else { &[Flush::Sync] };
+    let mut cases = Vec::new();
+    for flush in variants {
+        let mut pair = run.pair(*flush, 8 << 30)?;
+        let maximum = maximum(run, &mut pair)?;
+        let rate = (maximum * SHARE).round();
+        let mut case = Case::new(if run.all { flush.key() } else { "" }, *flush);
+        case.notes.push(format!(
+            "Apache produced {maximum:.0} msg/s at most while all of it was read; both run at {rate:.0}"
+        ));
+        for index in 0..2 {
+            let seconds = if run.quick { 2.0 } else { 8.0 };
+            one(run, pair.alone(index)?, rate, "WarmUp", seconds)?;
+        }
+        run.case(&mut pair, &mut case, None, |system, round| {
+            one(run, system, rate, &format!("Round{round}"), run.seconds)
+        })?;
+        pair.stop()?;
+        run.clear()?;
+        cases.push(case);
+    }
+    Ok(("1 KiB, sent and received at 70 % of what Apache can at most".to_string(), cases))
+}
+
+/// What Apache produces at most while a consumer reads along.
+fn maximum(run: &Run, pair: &mut Pair) -> Result<f64> {
+    let system = pair.alone(1)?;
+    let seconds = if run.quick { 3.0 } else { 8.0 };
+    let warm_up = if run.quick { 2.0 } else { 8.0 };
+    let mut produce = words("produce --topic Maximum --connections 64 --in-flight 1");
+    produce.extend(words(&format!("--warm-up {warm_up} --duration {seconds}")));
+    produce.extend(["--broker".into(), system.broker()]);
+    let output = measure::output(system);
+    let sending = bench::start(&run.setup.binary, &produce, &output)?;
+    // The topic is made by the producer; a consumer that comes too early would find none.
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    let mut consume = words("consume --topic Maximum --connections 4");
+    consume.extend(words(&format!("--duration {}", seconds + warm_up - 1.0)));
+    consume.extend(["--broker".into(), system.broker()]);
+    let other = system.folder().join("consume.log");
+    let reading = bench::start(&run.setup.binary, &consume, &other)?;
+    let sent = bench::end_of(sending, 300, &output)?;
+    bench::end_of(reading, 300, &other)?;
+    number(&sent, "msg_per_s")
+}
+
+fn one(run: &Run, system: &System, rate: f64, topic: &str, seconds: f64) -> Result<Metrics> {
+    let args = words(&format!(
+        "e2e --topic {topic} --group {topic} --rate {rate} --connections 16 --in-flight 64 --consumers 4"
+    ));
+    let load = Load { args, warm_up: run.warm_up, seconds };
+    let per_second = |json: &Value| number(json, "msg_per_s");
+    let (json, mut metrics) = load.run(system, &run.setup.binary, per_second)?;
+    measure::latencies(&json["latency_us"], &mut metrics)?;
+    metrics.insert("produce_p99_us", number(&json["produce_latency_us"], "p99")?);
+    for name in ["lost", "doubled", "out_of_order"] {
+        metrics.insert(name, number(&json, name)?);
+    }
+    metrics.insert("errors", measure::errors(&json)? + number(&json, "not_sent")?);
+    Ok(metrics)
+}

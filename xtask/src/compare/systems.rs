@@ -1,0 +1,284 @@
+//! The two systems: started with the same durability on the same disk, frozen, stopped, killed.
+
+use std::fs;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use rustix::process::Signal;
+
+use crate::process::{self, Running};
+use crate::server::Server;
+
+/// A Java broker with 8 GB of heap takes its time.
+const READY_LIMIT: Duration = Duration::from_secs(180);
+const STOP_LIMIT: Duration = Duration::from_secs(120);
+
+/// As the scripts of Apache RocketMQ's distribution set them, for a broker.
+pub(super) const BROKER_FLAGS: &[&str] = &[
+    "-server",
+    "-Xms8g",
+    "-Xmx8g",
+    "-XX:+UseG1GC",
+    "-XX:G1HeapRegionSize=16m",
+    "-XX:G1ReservePercent=25",
+    "-XX:InitiatingHeapOccupancyPercent=30",
+    "-XX:SoftRefLRUPolicyMSPerMB=0",
+    "-XX:-OmitStackTraceInFastThrow",
+    "-XX:+AlwaysPreTouch",
+    "-XX:MaxDirectMemorySize=15g",
+    "-XX:-UseLargePages",
+];
+
+/// What it needs from a JDK of today.
+const JAVA_FLAGS: &[&str] = &[
+    "-XX:+IgnoreUnrecognizedVMOptions",
+    "--add-exports=java.base/jdk.internal.ref=ALL-UNNAMED",
+    "--add-opens=java.base/sun.nio.ch=ALL-UNNAMED",
+    "--add-opens=java.base/java.lang=ALL-UNNAMED",
+];
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Flush {
+    Sync,
+    Async,
+}
+
+impl Flush {
+    pub(super) fn key(self) -> &'static str {
+        match self {
+            Flush::Sync => "SYNC_FLUSH",
+            Flush::Async => "ASYNC_FLUSH",
+        }
+    }
+}
+
+/// Which of the two.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Name {
+    Kerolox,
+    Apache,
+}
+
+impl Name {
+    pub(super) const BOTH: [Name; 2] = [Name::Kerolox, Name::Apache];
+
+    pub(super) fn key(self) -> &'static str {
+        match self {
+            Name::Kerolox => "kerolox",
+            Name::Apache => "apache",
+        }
+    }
+}
+
+/// What both need to be started.
+pub(super) struct Setup {
+    pub(super) binary: PathBuf,
+    pub(super) class_path: String,
+}
+
+impl Setup {
+    /// Builds the one, and lets Maven find the other.
+    pub(super) fn new(binary: PathBuf, root: &Path, target: &Path) -> Result<Self> {
+        fs::create_dir_all(target)?;
+        let list = target.join("apache.classpath");
+        let goal = format!("-Dmdep.outputFile={}", list.display());
+        let pom = root.join("bench/apache/pom.xml");
+        let pom = pom.to_str().context("the repository's path is not UTF-8")?;
+        let mvn = |more: &[&str]| {
+            let args = ["-q", "-B", "-f", pom, "dependency:build-classpath", &goal];
+            process::output(&mut process::command("mvn", &[&args[..], more].concat(), root))
+        };
+        // What is there already needs no network.
+        if mvn(&["-o"]).is_err() {
+            mvn(&[]).context("Maven cannot get Apache RocketMQ")?;
+        }
+        let class_path = fs::read_to_string(&list)?.trim().to_string();
+        Ok(Setup { binary, class_path })
+    }
+
+    /// `java` with the class path and what a current JDK needs.
+    pub(super) fn java(&self, folder: &Path, flags: &[&str], main: &str) -> std::process::Command {
+        let mut command = process::command("java", JAVA_FLAGS, folder);
+        command.args(flags);
+        // Its logs go below the home directory.
+        command.arg(format!("-Duser.home={}", folder.display()));
+        command.arg("-cp").arg(&self.class_path).arg(main);
+        command.env("ROCKETMQ_HOME", folder);
+        command
+    }
+}
+
+/// A running system.
+pub(crate) struct System {
+    pub(super) name: Name,
+    what: What,
+    folder: PathBuf,
+    frozen: bool,
+}
+
+enum What {
+    Kerolox(Server),
+    Apache { broker: Running, namesrv: Running, port: u16, namesrv_port: u16 },
+}
+
+impl System {
+    /// Starts it on what is in the folder, and waits until it says that it serves.
+    pub(super) fn start(setup: &Setup, name: Name, folder: &Path, flush: Flush) -> Result<Self> {
+        fs::create_dir_all(folder)?;
+        let what = match name {
+            Name::Kerolox => {
+                let set = format!("flushDiskType={}", flush.key());
+                What::Kerolox(Server::start_with(&setup.binary, folder, 0, &["--set", &set])?)
+            }
+            Name::Apache => apache(setup, folder, flush)?,
+        };
+        Ok(System { name, what, folder: folder.to_path_buf(), frozen: false })
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        match &self.what {
+            What::Kerolox(server) => server.pid(),
+            What::Apache { broker, .. } => broker.pid(),
+        }
+    }
+
+    pub(super) fn port(&self) -> u16 {
+        match &self.what {
+            What::Kerolox(server) => server.broker_port,
+            What::Apache { port, .. } => *port,
+        }
+    }
+
+    pub(super) fn broker(&self) -> String {
+        format!("127.0.0.1:{}", self.port())
+    }
+
+    pub(super) fn namesrv(&self) -> String {
+        let port = match &self.what {
+            What::Kerolox(server) => server.namesrv_port,
+            What::Apache { namesrv_port, .. } => *namesrv_port,
+        };
+        format!("127.0.0.1:{port}")
+    }
+
+    /// A place for what its clients print, and for data of its own.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        match &self.what {
+            What::Kerolox(server) => server.signal(signal),
+            What::Apache { broker, namesrv, .. } => {
+                broker.signal(signal)?;
+                namesrv.signal(signal)
+            }
+        }
+    }
+
+    /// SIGSTOP, or SIGCONT.
+    pub(super) fn freeze(&mut self, frozen: bool) -> Result<()> {
+        if self.frozen != frozen {
+            self.signal(if frozen { Signal::STOP } else { Signal::CONT })?;
+            self.frozen = frozen;
+        }
+        Ok(())
+    }
+
+    /// kill -9. What it has stored stays.
+    pub(super) fn kill(self) -> Result<()> {
+        match self.what {
+            What::Kerolox(server) => server.kill(),
+            What::Apache { mut broker, mut namesrv, .. } => {
+                broker.kill()?;
+                namesrv.kill()
+            }
+        }
+    }
+
+    /// SIGTERM, and it must end.
+    pub(super) fn stop(mut self) -> Result<()> {
+        self.freeze(false)?;
+        match self.what {
+            What::Kerolox(server) => server.stop(),
+            What::Apache { mut broker, mut namesrv, .. } => {
+                for process in [&mut broker, &mut namesrv] {
+                    process.signal(Signal::TERM)?;
+                    if process.wait_for(STOP_LIMIT)?.is_none() {
+                        bail!("Apache RocketMQ does not end");
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+fn apache(setup: &Setup, folder: &Path, flush: Flush) -> Result<What> {
+    // It logs to the console through its own logging, which warns if there is no such folder.
+    fs::create_dir_all(folder.join("conf"))?;
+    let (namesrv_port, port) = (free_ports(1)?, free_ports(3)? + 2);
+    fs::write(folder.join("namesrv.properties"), format!("listenPort={namesrv_port}\n"))?;
+    let store = folder.join("store");
+    let store = store.display();
+    let broker_conf = format!(
+        "brokerClusterName=DefaultCluster\nbrokerName=apache\nbrokerId=0\nbrokerIP1=127.0.0.1\n\
+         listenPort={port}\nnamesrvAddr=127.0.0.1:{namesrv_port}\nflushDiskType={}\n\
+         storePathRootDir={store}\nstorePathCommitLog={store}/commitlog\n",
+        flush.key()
+    );
+    fs::write(folder.join("broker.conf"), broker_conf)?;
+    let main = "org.apache.rocketmq.namesrv.NamesrvStartup";
+    let mut command = setup.java(folder, &["-Xms512m", "-Xmx512m"], main);
+    command.args(["-c", "namesrv.properties"]);
+    let mut namesrv = started(&mut command, &folder.join("namesrv.log"))?;
+    await_success(&mut namesrv, &folder.join("namesrv.log"))?;
+    let mut command = setup.java(folder, BROKER_FLAGS, "org.apache.rocketmq.broker.BrokerStartup");
+    command.args(["-c", "broker.conf"]);
+    let mut broker = started(&mut command, &folder.join("broker.log"))?;
+    await_success(&mut broker, &folder.join("broker.log"))?;
+    Ok(What::Apache { broker, namesrv, port, namesrv_port })
+}
+
+/// Starts it with an empty log.
+fn started(command: &mut std::process::Command, log: &Path) -> Result<Running> {
+    fs::write(log, "")?;
+    Running::start_into(command, log)
+}
+
+/// Waits for the line with which it says that it serves.
+fn await_success(process: &mut Running, log: &Path) -> Result<()> {
+    let deadline = Instant::now() + READY_LIMIT;
+    loop {
+        let text = String::from_utf8_lossy(&fs::read(log)?).into_owned();
+        if text.contains("boot success") {
+            return Ok(());
+        }
+        let tail = || text.chars().rev().take(3000).collect::<Vec<_>>().into_iter().rev();
+        if let Some(status) = process.try_wait()? {
+            bail!("Apache RocketMQ ended with {status}\n{}", tail().collect::<String>());
+        }
+        if Instant::now() > deadline {
+            bail!("Apache RocketMQ is not ready\n{}", tail().collect::<String>());
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// The first of `count` ports in a row that are free now: a broker of Apache's takes three.
+fn free_ports(count: u16) -> Result<u16> {
+    for _ in 0..100 {
+        let first = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let port = first.local_addr()?.port();
+        let Some(end) = port.checked_add(count) else { continue };
+        let rest: Vec<_> = (port + 1..end)
+            .map_while(|port| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).ok())
+            .collect();
+        if rest.len() + 1 == usize::from(count) {
+            return Ok(port);
+        }
+    }
+    bail!("there are no {count} free ports in a row")
+}
