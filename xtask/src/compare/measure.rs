@@ -83,6 +83,7 @@ impl Load {
         args.extend(["--broker".into(), system.broker()]);
         args.extend(["--warm-up".into(), self.warm_up.to_string()]);
         args.extend(["--duration".into(), self.seconds.to_string()]);
+        settle(system.folder())?;
         let begin = Sample::take(system.pid())?;
         let device = proc::device_written_bytes(system.folder());
         let running = bench::start(binary, &args, &output)?;
@@ -100,12 +101,20 @@ impl Load {
         let written = Sample::take(system.pid())?.written - begin.written;
         let payload = bench::number(load, "acknowledged")? * bench::number(load, "size")?;
         metrics.insert("write_ratio", written / payload.max(1.0));
+        settle(system.folder())?;
         if let (Some(before), Some(after)) = (device, proc::device_written_bytes(system.folder())) {
             metrics.insert("device_ratio", (after - before) as f64 / payload.max(1.0));
         }
         memory(system.pid(), &mut metrics)?;
         Ok((json, metrics))
     }
+}
+
+/// Has everything written that is dirty on the disk: one round's writes do not disturb the next, and
+/// count for their own.
+fn settle(folder: &std::path::Path) -> Result<()> {
+    rustix::fs::syncfs(std::fs::File::open(folder)?)?;
+    Ok(())
 }
 
 /// Where the next load on this system prints to. The last word is its result, so one file does.

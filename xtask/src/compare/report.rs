@@ -21,6 +21,7 @@ use crate::{proc, process};
 const METRICS: &[(&str, &str, usize)] = &[
     ("per_second", "messages/s", 0),
     ("mb_per_s", "MB/s of bodies", 0),
+    ("says_ms", "ms until it says that it serves", 0),
     ("ready_ms", "ms until a send is accepted", 0),
     ("mean_us", "latency, mean, µs", 0),
     ("p50_us", "latency, p50, µs", 0),
@@ -43,8 +44,8 @@ const METRICS: &[(&str, &str, usize)] = &[
     ("fixed_per_second", "messages/s at the fixed rate", 0),
     ("fixed_cpu_us", "broker CPU per message at the fixed rate, µs", 2),
     ("fixed_p99_us", "p99 at the fixed rate, µs", 0),
-    ("write_ratio", "bytes written per byte of payload", 2),
-    ("device_ratio", "bytes that the disk wrote, for anybody, per byte of payload", 2),
+    ("device_ratio", "bytes that the disk wrote per byte of payload", 2),
+    ("write_ratio", "the same as counted for the broker's process", 2),
     ("lost", "lost", 0),
     ("doubled", "doubled", 0),
     ("out_of_order", "out of order", 0),
@@ -329,7 +330,7 @@ fn origin(files: &BTreeMap<String, Value>) -> String {
 fn summary(kept: &[Kept]) -> String {
     let mut out = String::from(
         "Two figures with a stroke between are Kerolox / Apache.\n\n\
-         | row | Kerolox, msg/s | Apache, msg/s | ratio | share of the bound | p99, ms | CPU per message, µs | peak memory, MiB | written per byte | lost and doubled |\n\
+         | row | Kerolox, msg/s | Apache, msg/s | ratio | share of the bound | p99, ms | CPU per message, µs | peak memory, MiB | disk writes per byte | lost and doubled |\n\
          |---|---|---|---|---|---|---|---|---|---|\n",
     );
     for kept in kept.iter().filter(|kept| kept.median(Name::Kerolox, "per_second").is_some()) {
@@ -351,7 +352,7 @@ fn summary(kept: &[Kept]) -> String {
             kept.both("p99_us", 2, 1e-3),
             kept.both("cpu_us", 1, 1.0),
             kept.both("peak_mib", 0, 1.0),
-            kept.both("write_ratio", 2, 1.0),
+            kept.both("device_ratio", 2, 1.0),
             wrong(Name::Kerolox),
             wrong(Name::Apache),
         );
@@ -431,11 +432,37 @@ fn details(kept: &Kept) -> String {
             kept.shares()
         );
     }
+    for probe in kept.case["probes"].as_array().into_iter().flatten() {
+        let _ = write!(out, "\nProbe: {}.\n", probed(probe));
+    }
     for note in kept.case["notes"].as_array().into_iter().flatten().filter_map(Value::as_str) {
         let _ = write!(out, "\nNote: {note}.\n");
     }
     out.push('\n');
     out
+}
+
+/// A probe's figures in a line.
+fn probed(probe: &Value) -> String {
+    let rate = |json: &Value, key: &str| number(json[key].as_f64().unwrap_or(0.0), 0);
+    let mut parts = Vec::new();
+    for echo in probe["echo"].as_array().into_iter().flatten() {
+        let shape = echo["shape"].as_str().unwrap_or_default();
+        parts.push(format!("echo {shape} {}/s", rate(echo, "per_second")));
+    }
+    for sync in probe["disk"]["sync"].as_array().into_iter().flatten() {
+        let kib = sync["bytes"].as_f64().unwrap_or(0.0) / 1024.0;
+        parts.push(format!("fdatasync of {kib} KiB {}/s", rate(sync, "per_second")));
+    }
+    for (key, what) in [
+        ("write_mb_per_s", "write"),
+        ("read_hot_mb_per_s", "read"),
+        ("read_cold_mb_per_s", "cold read"),
+    ] {
+        parts.push(format!("{what} {} MB/s", rate(&probe["disk"], key)));
+    }
+    parts.push(format!("memcpy {} GB/s", rate(probe, "memcpy_gb_per_s")));
+    parts.join(", ")
 }
 
 #[cfg(test)]

@@ -16,6 +16,9 @@ const FREE_BYTES_MIN: u64 = 5 << 30;
 /// Frozen for longer, a broker would be given up by its name server.
 const FROZEN_MAX: Duration = Duration::from_secs(60);
 
+/// A machine whose bounds move by more between two probes had something else to do.
+const PROBE_MOVES_MAX: f64 = 0.1;
+
 /// Where and how long.
 pub(super) struct Run {
     pub(super) setup: Setup,
@@ -130,6 +133,13 @@ impl Run {
             }
         }
         probe(self, pair, case)?;
+        if let [before, after] = bounds[..]
+            && (after / before - 1.0).abs() > PROBE_MOVES_MAX
+        {
+            case.notes.push(format!(
+                "the bound was {before:.0} msg/s before the rounds and {after:.0} behind them: the machine was not alike throughout"
+            ));
+        }
         case.bound = bounds.into_iter().reduce(f64::max);
         Ok(())
     }

@@ -16,10 +16,26 @@ const LIMIT: Duration = Duration::from_secs(600);
 /// Memory is looked at so long after a start.
 const SETTLE: Duration = Duration::from_secs(10);
 
-/// Starts it, and tells how many milliseconds passed until a send was accepted.
-pub(super) fn start(run: &Run, name: Name, folder: &str) -> Result<(System, f64)> {
+/// How long a start took.
+pub(super) struct Took {
+    /// Until it said that it serves.
+    pub(super) says_ms: f64,
+    /// Until it accepted a send.
+    pub(super) ready_ms: f64,
+}
+
+impl Took {
+    pub(super) fn note(&self, metrics: &mut Metrics) {
+        metrics.insert("says_ms", self.says_ms);
+        metrics.insert("ready_ms", self.ready_ms);
+    }
+}
+
+/// Starts it, and waits until a send is accepted.
+pub(super) fn start(run: &Run, name: Name, folder: &str, flush: Flush) -> Result<(System, Took)> {
     let begin = Instant::now();
-    let system = System::start(&run.setup, name, &run.dir.join(folder), Flush::Sync)?;
+    let system = System::start(&run.setup, name, &run.dir.join(folder), flush)?;
+    let says_ms = begin.elapsed().as_secs_f64() * 1e3;
     // A broker that has just told that it serves may still refuse.
     while !matches!(first_send::send(system.port()), Ok(true)) {
         if begin.elapsed() > LIMIT {
@@ -27,8 +43,7 @@ pub(super) fn start(run: &Run, name: Name, folder: &str) -> Result<(System, f64)
         }
         std::thread::sleep(Duration::from_millis(1));
     }
-    let ready_ms = begin.elapsed().as_secs_f64() * 1e3;
-    Ok((system, ready_ms))
+    Ok((system, Took { says_ms, ready_ms: begin.elapsed().as_secs_f64() * 1e3 }))
 }
 
 /// On an empty folder.
@@ -39,9 +54,10 @@ pub(super) fn idle(run: &Run) -> Result<(String, Vec<Case>)> {
     for round in 0..run.rounds {
         for name in Name::BOTH {
             let folder = format!("{}-{round}", name.key());
-            let (system, ready_ms) = start(run, name, &folder)?;
+            let (system, took) = start(run, name, &folder, Flush::Sync)?;
             std::thread::sleep(if run.quick { SETTLE / 5 } else { SETTLE });
-            let mut metrics = Metrics::from([("ready_ms", ready_ms)]);
+            let mut metrics = Metrics::new();
+            took.note(&mut metrics);
             measure::memory(system.pid(), &mut metrics)?;
             println!("{} {}", name.key(), crate::compare::report::line(&metrics));
             case.rounds.push((name, metrics));
@@ -73,8 +89,9 @@ pub(super) fn after_kill(run: &Run) -> Result<(String, Vec<Case>)> {
         apache.kill()?;
         for _ in 0..run.rounds {
             for name in Name::BOTH {
-                let (system, ready_ms) = start(run, name, name.key())?;
-                let mut metrics = Metrics::from([("ready_ms", ready_ms)]);
+                let (system, took) = start(run, name, name.key(), Flush::Sync)?;
+                let mut metrics = Metrics::new();
+                took.note(&mut metrics);
                 measure::memory(system.pid(), &mut metrics)?;
                 println!("{} {}", name.key(), crate::compare::report::line(&metrics));
                 case.rounds.push((name, metrics));

@@ -31,8 +31,8 @@ pub(super) fn row(run: &Run) -> Result<(String, Vec<Case>)> {
                 Ok((mut metrics, note)) => {
                     case.notes.extend(note);
                     system.stop()?;
-                    let (system, ready_ms) = restart::start(run, name, name.key())?;
-                    metrics.insert("ready_ms", ready_ms);
+                    let (system, took) = restart::start(run, name, name.key(), flush)?;
+                    took.note(&mut metrics);
                     system.kill()?;
                     println!("{} {}", name.key(), crate::compare::report::line(&metrics));
                     case.rounds.push((name, metrics));
