@@ -14,7 +14,7 @@ use crate::cli::ServerArgs;
 use crate::{advertise, properties};
 
 /// Every honoured key.
-const KEYS: [&str; 31] = [
+const KEYS: [&str; 32] = [
     "accessMessageInMemoryMaxRatio",
     "autoCreateSubscriptionGroup",
     "autoCreateTopicEnable",
@@ -46,6 +46,7 @@ const KEYS: [&str; 31] = [
     "traceOn",
     "useServerSideResetOffset",
     "kerolox.shards",
+    "kerolox.strict",
 ];
 
 /// Values by key, each with where it came from.
@@ -89,6 +90,8 @@ impl Values {
 /// What the server is told, and what the user should know of it.
 pub(crate) struct Configured {
     pub(crate) options: Options,
+    /// The process ends as soon as the log fails.
+    pub(crate) strict: bool,
     pub(crate) warnings: Vec<String>,
 }
 
@@ -143,7 +146,8 @@ pub(crate) fn configure(args: &ServerArgs) -> Result<Configured, String> {
             "maxMessageSize={largest} does not fit mappedFileSizeCommitLog={file}: a file must hold a message and 64 KiB more"
         ));
     }
-    Ok(Configured { options, warnings })
+    let strict = values.flag("kerolox.strict", false)?;
+    Ok(Configured { options, strict, warnings })
 }
 
 /// Collects keys from file, environment and `--set`, the later over the earlier.

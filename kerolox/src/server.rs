@@ -1,6 +1,7 @@
 //! `kerolox server`: from the arguments to a running server, until a signal.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use kerolox_server::Server;
 use serde_json::json;
@@ -9,10 +10,13 @@ use crate::cli::ServerArgs;
 use crate::exit::Failure;
 use crate::{banner, config, logging};
 
-/// Runs until SIGTERM or SIGINT.
+/// How often a strict process looks whether its log has failed.
+const FAILURE_LOOK: Duration = Duration::from_millis(20);
+
+/// Runs until SIGTERM or SIGINT; if it is strict, until the log fails.
 pub(crate) fn run(args: ServerArgs) -> Result<ExitCode, Failure> {
     logging::start(args.log_level, args.log_format);
-    let config::Configured { options, warnings } =
+    let config::Configured { options, strict, warnings } =
         config::configure(&args).map_err(Failure::config)?;
     for warning in warnings {
         tracing::warn!("{warning}");
@@ -29,13 +33,25 @@ pub(crate) fn run(args: ServerArgs) -> Result<ExitCode, Failure> {
         write_ports(path, &server)
             .map_err(|e| Failure::config(format!("--ports-file {}: {e}", path.display())))?;
     }
-    let signal = runtime.block_on(signals.next());
-    tracing::info!("{signal}: stopping");
+    let why = runtime.block_on(async {
+        tokio::select! {
+            signal = signals.next() => signal,
+            () = failure(&server), if strict => "the log failed, kerolox.strict=true",
+        }
+    });
+    tracing::info!("{why}: stopping");
     if server.stop() {
         tracing::info!("stopped, everything acknowledged is on the disk");
         Ok(ExitCode::SUCCESS)
     } else {
         Err(Failure::log_failed())
+    }
+}
+
+/// Ends when the log has failed.
+async fn failure(server: &Server) {
+    while server.failed().is_none() {
+        tokio::time::sleep(FAILURE_LOOK).await;
     }
 }
 

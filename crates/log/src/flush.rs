@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::PhysicalOffset;
 use crate::append::Round;
-use crate::disk::{DiskFile, is_full};
+use crate::disk::{DiskFile, is_full, is_short_of_descriptors};
 use crate::files::Files;
 use crate::rules::{self, Rule};
 
@@ -60,7 +60,8 @@ impl Writer {
         self.files.is_low(self.marks.written)
     }
 
-    /// Whether a write may be tried again: the disk was full, nothing else happened.
+    /// Whether a write may be tried again: the disk was full, or the next file could not be opened
+    /// for want of descriptors; nothing else happened.
     pub fn can_try_again(&self) -> bool {
         !self.failed
     }
@@ -85,7 +86,8 @@ impl Writer {
                 rounds.peek().is_some_and(|next| next.begin.0 / file_size == start.0 / file_size);
             if !same_file {
                 let written = self.write_parts(&parts, start);
-                self.failed |= written.as_ref().is_err_and(|e| !is_full(e));
+                let passes = |e: &io::Error| is_full(e) || is_short_of_descriptors(e);
+                self.failed |= written.as_ref().is_err_and(|e| !passes(e));
                 written?;
                 parts.clear();
                 begin = None;

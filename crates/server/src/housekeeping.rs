@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use kerolox_engine::turn::Closed;
 use kerolox_engine::{Config, State};
 use kerolox_log::PhysicalOffset;
-use kerolox_log::disk::{is_full, read_full};
+use kerolox_log::disk::{is_full, is_short_of_descriptors, read_full};
 use kerolox_log::files::Files;
 use kerolox_log::identity::Identity;
 use kerolox_log::limits::ZERO_SYNC;
@@ -88,6 +88,9 @@ impl Housekeeping {
                     tracing::error!(%error, position = synced.0, "the disk has no room for the log: sends are refused once what is reserved is used up");
                 }
                 self.shared.with_core(|core, _| core.engine.log.set_disk_end(Some(synced)));
+            }
+            Err(error) if is_short_of_descriptors(&error) => {
+                tracing::warn!(%error, "the log's next file cannot be opened yet");
             }
             Err(error) => {
                 tracing::error!(%error, "the disk fails: nothing is acknowledged until a restart");

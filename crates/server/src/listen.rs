@@ -10,8 +10,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::core::Shared;
-use crate::limits::CONNECTIONS_MAX;
-use crate::shard::Accepted;
+use crate::limits::{CONNECTIONS_MAX, DESCRIPTORS_RESERVED};
+use crate::shard::{Accepted, Seat};
 
 /// Binds a port; 0: any free one.
 pub fn bind(ip: IpAddr, port: u16) -> io::Result<TcpListener> {
@@ -52,6 +52,15 @@ pub fn bind_with_vip(ip: IpAddr, port: u16) -> io::Result<(TcpListener, Option<T
     Err(last)
 }
 
+/// As many connections as leave descriptors for the log: without one its next file could not be
+/// opened.
+fn connections_max() -> usize {
+    use rustix::process::{Resource, getrlimit};
+    let Some(limit) = getrlimit(Resource::Nofile).current else { return CONNECTIONS_MAX };
+    let left = limit.saturating_sub(DESCRIPTORS_RESERVED).max(limit / 2);
+    usize::try_from(left).unwrap_or(CONNECTIONS_MAX).min(CONNECTIONS_MAX)
+}
+
 /// Accepts until the task is ended. A failure (no descriptors, say) is waited out.
 pub async fn accept(
     listener: TcpListener,
@@ -65,6 +74,7 @@ pub async fn accept(
             return;
         }
     };
+    let connections_max = connections_max();
     let mut turn = 0;
     let mut complained = 0;
     loop {
@@ -79,8 +89,11 @@ pub async fn accept(
                 continue;
             }
         };
-        if shared.connections.load(Ordering::Relaxed) >= CONNECTIONS_MAX {
-            tracing::warn!(%peer, CONNECTIONS_MAX, "too many connections: one is closed");
+        if shared.connections.load(Ordering::Relaxed) >= connections_max {
+            let now = crate::core::now_ms() / 1000;
+            if std::mem::replace(&mut complained, now) != now {
+                tracing::warn!(%peer, connections_max, "too many connections: one is closed");
+            }
             continue;
         }
         let Ok(local) = stream.local_addr() else { continue };
@@ -92,7 +105,9 @@ pub async fn accept(
             .map(|i| (i + turn) % shards.len())
             .min_by_key(|i| shards[*i].0.load(Ordering::Relaxed));
         if let Some(i) = fewest {
-            let _ = shards[i].1.send(Accepted { stream, peer, local });
+            let (count, shard) = &shards[i];
+            let seat = Seat::take(&shared, count);
+            let _ = shard.send(Accepted { stream, peer, local, seat });
         }
     }
 }

@@ -127,10 +127,10 @@ impl Logger {
     }
 
     /// The log was faster than housekeeping, which reserves room and refuses sends where there is
-    /// none. Nothing is known to be lost: the same bytes are written again when there is room.
+    /// none; or too many files are open. Nothing is known to be lost: the same bytes are written again when there is room.
     fn wait_for_room(&mut self, error: &io::Error) {
         if !std::mem::replace(&mut self.waits_for_room, true) {
-            tracing::error!(%error, "the disk is full: what was not acknowledged yet waits for room");
+            tracing::error!(%error, "the log cannot be written now: what was not acknowledged yet waits until it can");
         }
         self.shared.log.wait(Duration::from_millis(TICK_MS));
         let shared = self.shared.clone();

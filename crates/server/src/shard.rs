@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
@@ -37,6 +37,30 @@ pub struct Accepted {
     pub stream: std::net::TcpStream,
     pub peer: SocketAddr,
     pub local: SocketAddr,
+    /// Given back when the connection is gone.
+    pub seat: Arc<Seat>,
+}
+
+/// A connection counts from its acceptance on: a crowd comes faster than the shards look at it.
+pub struct Seat {
+    shared: Arc<Shared>,
+    shard: Arc<AtomicUsize>,
+}
+
+impl Seat {
+    /// Counts a connection, of all and of its shard.
+    pub fn take(shared: &Arc<Shared>, shard: &Arc<AtomicUsize>) -> Arc<Seat> {
+        shared.connections.fetch_add(1, Ordering::Relaxed);
+        shard.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Seat { shared: shared.clone(), shard: shard.clone() })
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.shared.connections.fetch_sub(1, Ordering::Relaxed);
+        self.shard.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// See the module's documentation.
@@ -126,14 +150,12 @@ impl Shard {
 
     /// Serves one connection to its end.
     async fn serve(self: Rc<Self>, id: ConnectionId, accepted: Accepted) {
-        self.shared.connections.fetch_add(1, Ordering::Relaxed);
-        let peer = accepted.peer;
+        let (peer, _seat) = (accepted.peer, accepted.seat.clone());
         let served = tokio::task::spawn_local(self.clone().serve_inner(id, accepted)).await;
         if served.is_err_and(|e| e.is_panic()) {
             self.shared.counters.panics.fetch_add(1, Ordering::Relaxed);
             tracing::error!(%peer, "a panic in a connection's code: the connection is closed");
         }
-        self.shared.connections.fetch_sub(1, Ordering::Relaxed);
         if let Some(connection) = self.connections.borrow_mut().remove(&id.0) {
             connection.partial.borrow_mut().clear(&self.shared.unfinished);
             self.shared.readers.forget(id);
@@ -144,7 +166,7 @@ impl Shard {
     }
 
     async fn serve_inner(self: Rc<Self>, id: ConnectionId, accepted: Accepted) {
-        let Accepted { stream, peer, local } = accepted;
+        let Accepted { stream, peer, local, .. } = accepted;
         let Ok(stream) = TcpStream::from_std(stream) else { return };
         let spoken = match first_bytes(&stream).await {
             Some(spoken) => spoken,

@@ -276,6 +276,11 @@ impl Server {
         }
         whole && self.shared.failed().is_none()
     }
+
+    /// Why the log failed, if it did. Nothing is acknowledged any more then.
+    pub fn failed(&self) -> Option<&str> {
+        self.shared.failed()
+    }
 }
 
 fn thread(name: &str, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StartError> {
