@@ -13,6 +13,8 @@ use super::systems::{Flush, Name, Setup, System};
 
 /// What must stay free beside what a row writes.
 const FREE_BYTES_MIN: u64 = 5 << 30;
+/// Above this Apache RocketMQ deletes files before their time, and refuses sends a little later.
+const DISK_SHARE_MAX: f64 = 0.84;
 /// Frozen for longer, a broker would be given up by its name server.
 const FROZEN_MAX: Duration = Duration::from_secs(60);
 
@@ -89,6 +91,14 @@ impl Run {
             bytes.div_ceil(1 << 30),
             FREE_BYTES_MIN >> 30
         );
+        let used = (disk.f_blocks - disk.f_bfree) * disk.f_frsize;
+        let share = (used + bytes) as f64 / (used + free) as f64;
+        ensure!(
+            share <= DISK_SHARE_MAX,
+            "the disk of {} would be {:.0} % full; brokers delete or refuse then",
+            self.dir.display(),
+            share * 100.0
+        );
         Ok(())
     }
 
@@ -119,6 +129,8 @@ impl Run {
         };
         probe(self, pair, case)?;
         for number in 0..self.rounds {
+            // The estimate was one: a disk that fills up ends the row, not the machine.
+            self.need(0)?;
             for index in 0..2 {
                 let begin = Instant::now();
                 let system = pair.alone(index)?;

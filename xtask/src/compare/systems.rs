@@ -219,7 +219,7 @@ impl System {
 fn apache(setup: &Setup, folder: &Path, flush: Flush) -> Result<What> {
     // It logs to the console through its own logging, which warns if there is no such folder.
     fs::create_dir_all(folder.join("conf"))?;
-    let (namesrv_port, port) = (free_ports(1)?, free_ports(3)? + 2);
+    let (port, namesrv_port) = free_ports()?;
     fs::write(folder.join("namesrv.properties"), format!("listenPort={namesrv_port}\n"))?;
     let store = folder.join("store");
     let store = store.display();
@@ -267,18 +267,14 @@ fn await_success(process: &mut Running, log: &Path) -> Result<()> {
     }
 }
 
-/// The first of `count` ports in a row that are free now: a broker of Apache's takes three.
-fn free_ports(count: u16) -> Result<u16> {
-    for _ in 0..100 {
-        let first = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        let port = first.local_addr()?.port();
-        let Some(end) = port.checked_add(count) else { continue };
-        let rest: Vec<_> = (port + 1..end)
-            .map_while(|port| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).ok())
-            .collect();
-        if rest.len() + 1 == usize::from(count) {
-            return Ok(port);
-        }
-    }
-    bail!("there are no {count} free ports in a row")
+/// A port for a broker and one for its name server. Apache's broker also takes the second below its
+/// port and the one above. They lie below those that the kernel hands out to clients: one of these
+/// could be taken before a JVM has started.
+fn free_ports() -> Result<(u16, u16)> {
+    let is_free = |port: u16| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok();
+    (20_911..32_000)
+        .step_by(10)
+        .find(|port| [port - 2, *port, port + 1, port + 5].into_iter().all(is_free))
+        .map(|port| (port, port + 5))
+        .context("there are no free ports for Apache RocketMQ")
 }

@@ -10,7 +10,7 @@ use crate::compare::run::{Case, Run};
 use crate::compare::systems::{Flush, System};
 
 /// Messages a second that are taken for granted when room on the disk is asked for.
-const RATE_MAX: f64 = 350_000.0;
+const RATE_MAX: f64 = 200_000.0;
 /// Messages of a batch.
 const BATCH: u32 = 32;
 
