@@ -60,7 +60,10 @@ impl Failure {
             _ if full => 5,
             StartError::Port { .. } => 3,
             StartError::Locked { .. } => 4,
-            StartError::Identity(_) | StartError::Recover(_) | StartError::Io { .. } => 6,
+            StartError::Identity(_)
+            | StartError::Recover(_)
+            | StartError::Keeper(_)
+            | StartError::Io { .. } => 6,
         };
         Failure { code, why: error.to_string() }
     }

@@ -395,7 +395,7 @@ struct Deaf;
 
 impl Replay for Deaf {
     fn record(&mut self, _: &View<'_>, _: u32) {}
-    fn change(&mut self, _: &[u8]) {}
+    fn change(&mut self, _: &[u8], _: kerolox_log::PhysicalOffset) {}
     fn progress(&mut self, _: u64, _: u64) {}
 }
 

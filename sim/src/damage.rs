@@ -33,10 +33,11 @@ impl World<'_> {
             self.start()?;
         }
         self.some_steps()?;
-        // From here on nothing is deleted: a snapshot would swallow the damage unseen.
+        // From here on nothing is deleted, and no index block is made: it would hold what damage left.
         self.plan.log_bytes_max = 0;
         if let Some(broker) = &mut self.broker {
             broker.housekeeping.log_bytes_max = 0;
+            broker.housekeeping.makes_blocks = false;
         }
         match self.rng.below(4) {
             0 => self.damage_the_end(),
@@ -77,7 +78,7 @@ impl World<'_> {
                 self.unreadable_page(below);
             }
         } else {
-            self.flipped_bits(self.books.floor, below);
+            self.flipped_bits(self.walked_from(), below);
         }
         // A broker that does not know yet serves nothing wrong.
         if self.rng.one_in(2) {
@@ -105,6 +106,7 @@ impl World<'_> {
         }
         let few = 1 + self.rng.below(6) as usize;
         let from = noted.get(noted.len().saturating_sub(few)).map_or(0, |(begin, _)| *begin);
+        let from = from.max(self.walked_from());
         let end = self.broker.as_ref().map_or(0, |broker| broker.watermarks().written.0);
         self.flipped_bits(from, end);
         self.crash(true);
@@ -115,6 +117,8 @@ impl World<'_> {
     /// it is cut, and with it what the first one is believed by. False if there is no such pair.
     fn damage_under_a_cut(&mut self) -> bool {
         let all = self.broker.as_ref().map(|broker| broker.rounds.all()).unwrap_or_default();
+        let walked = self.walked_from();
+        let all = &all[all.partition_point(|round| round.begin < walked)..];
         let most = |rounds: &[NotedRound]| rounds.iter().map(|round| round.flushed).max();
         let pair = (1..all.len()).rev().find_map(|above| {
             let (cut, before) = (&all[above], most(&all[..above])?);
@@ -184,6 +188,11 @@ impl World<'_> {
         Ok(())
     }
 
+    /// Where the next start begins to walk: nobody looks at what lies before until it is read.
+    fn walked_from(&self) -> u64 {
+        self.broker.as_ref().map_or(0, |broker| broker.housekeeping.keeper.position().0)
+    }
+
     /// Begin and flushed position of each round.
     fn noted(&self) -> Vec<(u64, u64)> {
         let rounds = self.broker.as_ref().map(|broker| broker.rounds.all());
@@ -220,7 +229,7 @@ impl World<'_> {
     }
 
     fn unreadable_page(&mut self, below: u64) {
-        let floor = self.books.floor;
+        let floor = self.walked_from();
         if below <= floor {
             return;
         }

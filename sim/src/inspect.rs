@@ -5,8 +5,10 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::AtomicU64;
 
 use kerolox_log::files;
+use kerolox_log::index::block::BlockFile;
 use kerolox_log::recover::Report;
 use kerolox_log::snapshot;
 
@@ -35,7 +37,8 @@ impl World<'_> {
     pub(crate) fn foresee_start(&mut self, before: &LogFiles) {
         self.rounds.forget_below(self.walk_begin(before));
         self.foreseen = foresee(&self.rounds, before);
-        self.books.damage = self.foreseen.damage.clone();
+        // What is in an index block by now is not found once more, but lost all the same.
+        self.books.damage.add(&self.foreseen.damage);
         let (left, end) = (self.foreseen.left, self.foreseen.end);
         let must = if self.duty.lossy { self.duty.synced } else { self.duty.written };
         let excused = end >= self.stands && left < self.rounds.all().len();
@@ -46,14 +49,18 @@ impl World<'_> {
         self.events.add(|| format!("the log will end at {end}, lost: {:?}", self.foreseen.lost));
     }
 
-    /// Where the next start begins to read: at the newest snapshot, or the first file.
+    /// Where the next start begins to walk: behind the newest snapshot and the index blocks that
+    /// follow it, or at the first file.
     fn walk_begin(&self, before: &LogFiles) -> u64 {
         let first = before.keys().next().copied().unwrap_or(0);
-        let newest = self.identity.as_ref().and_then(|identity| {
-            let found = snapshot::read_newest(&self.seam, Path::new(DATA_DIR), identity);
-            found.ok()?.0.map(|snapshot| snapshot.position.0)
-        });
-        newest.unwrap_or(first)
+        let (Some(identity), dir) = (&self.identity, Path::new(DATA_DIR)) else { return first };
+        let newest = snapshot::read_newest(&self.seam, dir, identity).ok().and_then(|read| read.0);
+        let mut begin = newest.map_or(first, |snapshot| snapshot.origin.position.0);
+        let reads = AtomicU64::new(0);
+        while let Ok(block) = BlockFile::open(&self.seam, dir, &identity.number, begin, &reads) {
+            begin = block.head.end;
+        }
+        begin.max(first)
     }
 
     /// Compares what a start found with what was foreseen. Returns where the rounds end that stand.

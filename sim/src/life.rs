@@ -207,12 +207,12 @@ impl World<'_> {
                 }
             }
         };
-        let Started { broker, report, snapshot, oddities } = started;
+        let Started { broker, report, walked_from, oddities } = started;
         self.seam.heal();
         self.events.add(|| format!("started: {report:?}"));
         ensure!(oddities.is_empty(), "at the start: {oddities:?}");
         self.broker = Some(broker);
-        self.books.floor = self.books.floor.max(snapshot.unwrap_or(0));
+        self.events.add(|| format!("snapshots and index blocks hold all before {walked_from}"));
         self.check_start(&before, &report)?;
         self.audit(When::Started)
     }

@@ -310,10 +310,10 @@ impl<'e> World<'e> {
         let Some(job) = broker.jobs.pop_front() else { return Ok(()) };
         let (origin, reply) = match job {
             Job::Later { origin, work } => (origin, work()),
-            Job::Cold { origin, pull } => (origin, pull.read(&broker.files).0),
+            Job::Cold { origin, pull } => (origin, pull.read(&broker.engine.blocks).reply),
             Job::Load(load) => {
-                let records = load.read(&broker.files);
-                let request = Request::Loaded { token: load.token, records };
+                let (answers, _) = load.read(&broker.engine.blocks);
+                let request = Request::Loaded { token: load.token, answers };
                 return self.handle(Incoming { origin: own_origin(true), request });
             }
         };
@@ -324,10 +324,19 @@ impl<'e> World<'e> {
     /// Housekeeping does one thing.
     fn housekeep(&mut self) -> Checked {
         let Some(broker) = &mut self.broker else { return Ok(()) };
-        match self.rng.below(3) {
+        match self.rng.below(4) {
             0 if !broker.has_failed() => broker.make_room(),
             0 => {}
             1 => broker.watch_space(),
+            2 => {
+                let Broker { engine, housekeeping, .. } = broker;
+                let made = housekeeping.make_block(engine);
+                let at = housekeeping.keeper.position();
+                self.events.add(|| format!("index blocks up to {at}: {made:?}"));
+                let broken = self.seam.is_off() || made.is_ok();
+                let failing = made.is_err_and(|e| e.raw_os_error().is_some());
+                ensure!(broken || failing, "no index block can be made");
+            }
             _ => {
                 let Broker { engine, files, housekeeping, .. } = broker;
                 let confirmed = engine.confirmed();

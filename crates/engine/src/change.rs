@@ -9,6 +9,8 @@
 
 use std::borrow::Cow;
 
+use kerolox_log::index::block::Link;
+use kerolox_log::index::queue::Older;
 use kerolox_protocol::remoting::admin::{GroupConfig, TopicConfig};
 
 /// One state change.
@@ -30,8 +32,21 @@ pub enum Change<'a> {
     Kv { namespace: Cow<'a, str>, key: Cow<'a, str>, value: Option<Cow<'a, str>> },
     /// 8: what the recovery of a start believed, cut and lost.
     Recovered { start: u64, proof: u64, end: u64, cut_bytes: u64, lost_ranges: u32 },
-    /// 9: a queue's next offset, in snapshots: its messages may be gone.
-    QueueNext { topic: Cow<'a, str>, queue: i32, next: i64 },
+    /// 9: a queue, in snapshots.
+    Queue { topic: Cow<'a, str>, queue: i32, known: QueueKnown },
+    /// 10: where a topic was made, in snapshots.
+    TopicBorn { topic: Cow<'a, str>, at: u64 },
+}
+
+/// What a snapshot says of a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueKnown {
+    pub next: i64,
+    pub min: i64,
+    /// Position of its very first message.
+    pub origin: u64,
+    /// Where its entries are.
+    pub older: Option<Older>,
 }
 
 fn put_text(out: &mut Vec<u8>, text: &str) {
@@ -43,6 +58,14 @@ fn put_json(out: &mut Vec<u8>, value: &impl serde::Serialize) {
     let json = serde_json::to_vec(value).expect("settings hold only text keys and numbers");
     out.extend_from_slice(&(json.len() as u32).to_be_bytes());
     out.extend_from_slice(&json);
+}
+
+/// The topic that an encoded change deletes, if it does.
+pub fn deleted_topic(change: &[u8]) -> Option<Cow<'_, str>> {
+    match Change::decode(change)? {
+        Change::TopicDelete { topic } => Some(topic),
+        _ => None,
+    }
 }
 
 impl Change<'_> {
@@ -93,11 +116,25 @@ impl Change<'_> {
                 }
                 out.extend_from_slice(&lost_ranges.to_be_bytes());
             }
-            Change::QueueNext { topic, queue, next } => {
+            Change::Queue { topic, queue, known } => {
                 out.push(9);
                 put_text(&mut out, topic);
                 out.extend_from_slice(&queue.to_be_bytes());
-                out.extend_from_slice(&next.to_be_bytes());
+                out.extend_from_slice(&known.next.to_be_bytes());
+                out.extend_from_slice(&known.min.to_be_bytes());
+                out.extend_from_slice(&known.origin.to_be_bytes());
+                out.push(u8::from(known.older.is_some()));
+                if let Some(Older { link, last_time }) = known.older {
+                    out.extend_from_slice(&link.block.to_be_bytes());
+                    out.extend_from_slice(&link.slot.to_be_bytes());
+                    out.extend_from_slice(&link.ordinal.to_be_bytes());
+                    out.extend_from_slice(&last_time.to_be_bytes());
+                }
+            }
+            Change::TopicBorn { topic, at } => {
+                out.push(10);
+                put_text(&mut out, topic);
+                out.extend_from_slice(&at.to_be_bytes());
             }
         }
         out
@@ -132,11 +169,20 @@ impl Change<'_> {
                 cut_bytes: c.word64()?,
                 lost_ranges: c.word32()?,
             },
-            9 => Change::QueueNext {
-                topic: c.text()?,
-                queue: c.word32()? as i32,
-                next: c.word64()? as i64,
-            },
+            9 => {
+                let (topic, queue) = (c.text()?, c.word32()? as i32);
+                let (next, min) = (c.word64()? as i64, c.word64()? as i64);
+                let origin = c.word64()?;
+                let older = if c.byte()? == 0 {
+                    None
+                } else {
+                    let block = c.word64()?;
+                    let link = Link { block, slot: c.word32()?, ordinal: c.word32()? };
+                    Some(Older { link, last_time: c.word64()? as i64 })
+                };
+                Change::Queue { topic, queue, known: QueueKnown { next, min, origin, older } }
+            }
+            10 => Change::TopicBorn { topic: c.text()?, at: c.word64()? },
             _ => return None,
         })
     }
@@ -187,7 +233,25 @@ mod tests {
             Change::Kv { namespace: "n".into(), key: "k".into(), value: Some("v".into()) },
             Change::Kv { namespace: "n".into(), key: "k".into(), value: None },
             Change::Recovered { start: 1, proof: 2, end: 3, cut_bytes: 4, lost_ranges: 5 },
-            Change::QueueNext { topic: "t".into(), queue: 1, next: 9 },
+            Change::Queue {
+                topic: "t".into(),
+                queue: 1,
+                known: QueueKnown { next: 9, min: 3, origin: 77, older: None },
+            },
+            Change::Queue {
+                topic: "t".into(),
+                queue: 1,
+                known: QueueKnown {
+                    next: 9,
+                    min: 3,
+                    origin: 77,
+                    older: Some(Older {
+                        link: Link { block: 1 << 30, slot: 5, ordinal: 2 },
+                        last_time: 1_700_000_000_000,
+                    }),
+                },
+            },
+            Change::TopicBorn { topic: "t".into(), at: 1 << 40 },
         ];
         for change in &all {
             let bytes = change.encode();

@@ -8,6 +8,7 @@
 //! - [`state`]: what survives a crash, changed only by what is in the log ([`change`]).
 //! - [`topics`], [`groups`], [`offsets`], [`schedule`]: its parts.
 //! - [`members`], [`locks`], [`park`], [`load`]: what is gone with the connection or the process.
+//! - [`keeper`]: index blocks and snapshots of it, made beside the turns.
 //! - [`watermark`]: what is confirmed becomes visible and wakes waiting pulls.
 
 #![forbid(unsafe_code)]
@@ -15,6 +16,7 @@
 pub mod change;
 pub mod config;
 pub mod groups;
+pub mod keeper;
 pub mod limits;
 pub mod load;
 pub mod locks;
@@ -32,7 +34,7 @@ pub mod watermark;
 
 pub use config::Config;
 pub use output::{
-    Answer, ColdPull, Completion, ConnectionId, Load, LoadItem, Message, Output, Push,
+    Answer, ColdPull, Completion, ConnectionId, Load, LoadItem, Loaded, Message, Output, Push,
 };
 pub use request::{Incoming, Origin, Request};
 pub use state::State;

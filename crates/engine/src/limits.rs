@@ -12,7 +12,7 @@ pub const PARK_MS_MAX: i64 = 60_000;
 /// Pulls that may wait at the same time: about 200 bytes each.
 pub const PARKED_MAX: usize = 200_000;
 /// Queues of a topic. Routes and rebalancing walk them.
-pub const QUEUES_MAX: i32 = 65_536;
+pub use kerolox_log::limits::QUEUES_MAX;
 /// Topics. Each takes about 500 bytes and a place in every full topic list.
 pub const TOPICS_MAX: usize = 1_000_000;
 /// Groups.
@@ -49,3 +49,7 @@ pub const CLIENT_EXPIRY_MS: i64 = 120_000;
 pub const LOCK_EXPIRY_MS: i64 = 60_000;
 /// Locks of one group.
 pub const LOCKS_MAX: usize = 100_000;
+/// Queues that housekeeping asks the engine about at once: the engine waits for that.
+pub const KEEPER_STEP: usize = 256;
+/// Bytes that a start reads of index blocks behind the last snapshot, unless that is larger itself.
+pub const SNAPSHOT_AFTER: usize = 4 << 20;

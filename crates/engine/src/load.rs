@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 
 use kerolox_log::PhysicalOffset;
+use kerolox_log::index::block::Link;
+use kerolox_protocol::remoting::admin::ResetOffset;
 use kerolox_protocol::remoting::client::ConsumeDirectly;
 use kerolox_protocol::remoting::query::QueryMessage;
 use kerolox_protocol::remoting::send::SendBack;
@@ -23,6 +25,7 @@ pub enum Continuation {
     Query {
         origin: Origin,
         header: QueryMessage,
+        /// Of the open stretch; the last answer brings those in index blocks.
         candidates: Vec<PhysicalOffset>,
     },
     Direct {
@@ -34,6 +37,19 @@ pub enum Continuation {
     Delayed {
         level: usize,
         from: i64,
+    },
+    /// Entries of delayed messages of a level, from this offset on.
+    DelayedEntries {
+        level: usize,
+        from: i64,
+        link: Link,
+    },
+    /// Offsets that a reset by time leads to.
+    Reset {
+        origin: Origin,
+        header: ResetOffset,
+        /// Queues, with the offset where that is known.
+        targets: Vec<(i32, Option<i64>)>,
     },
 }
 

@@ -1,18 +1,27 @@
 //! What a turn leaves behind for the shell: replies, requests to clients, reads, news.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use kerolox_log::PhysicalOffset;
+use kerolox_log::disk::read_full;
 use kerolox_log::files::Files;
-use kerolox_log::read::{self, Place, ReadError};
+use kerolox_log::index::block::Link;
+use kerolox_log::index::lookup::{AskError, Blocks};
+use kerolox_log::index::queue::{Entry, Seek};
+use kerolox_log::read::{self, Place};
+use kerolox_protocol::record::View;
 use kerolox_protocol::remoting::admin::TopicConfig;
 use kerolox_protocol::remoting::codes::response;
 use kerolox_protocol::remoting::fields::Fields;
 use kerolox_protocol::remoting::pull::Pulled;
 use kerolox_protocol::remoting::reply::{Body, Reply, ReplyFields};
+use kerolox_protocol::tags::TagFilter;
 
+use crate::limits::{PULL_BYTES_MAX, PULL_SCAN_MAX};
 use crate::request::Origin;
+use crate::topics::TopicId;
 
 /// A connection: given by the shell, never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -63,87 +72,244 @@ pub struct Push {
     pub body: Bytes,
 }
 
-/// Records that the engine wants to see; they come back as [`crate::Request::Loaded`].
+/// What the engine wants to know of the disk; it comes back as [`crate::Request::Loaded`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Load {
     pub token: u64,
     pub items: Vec<LoadItem>,
 }
 
-/// A record to be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// One question.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LoadItem {
     /// What stands at a position that a client named: perhaps no record at all.
     At(PhysicalOffset),
     /// A record that the index knows.
     Place(Place),
+    /// Records that may carry a key and are in index blocks, stored at these times; up to a number.
+    Keys { hash: u32, times: RangeInclusive<i64>, max: usize },
+    /// Entries of a queue in index blocks, from an offset on.
+    Entries { link: Link, from: i64, count: usize },
+    /// The rest of a search by time.
+    Seek(Seek),
+}
+
+/// An answer; nothing if it is not there, or damaged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Loaded {
+    Nothing,
+    Record(Record),
+    Records(Vec<(PhysicalOffset, Record)>),
+    Entries(Vec<(i64, Entry)>),
+    Offset(i64),
+}
+
+/// A record, and whether an index block knows it: a position may lie in the middle of a body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    pub bytes: Bytes,
+    pub vouched: bool,
+}
+
+impl Loaded {
+    /// The record.
+    pub fn record(&self) -> Option<&Record> {
+        match self {
+            Loaded::Record(record) => Some(record),
+            _ => None,
+        }
+    }
+}
+
+impl From<Option<Bytes>> for Loaded {
+    fn from(bytes: Option<Bytes>) -> Loaded {
+        bytes.map_or(Loaded::Nothing, |bytes| Loaded::Record(Record { bytes, vouched: false }))
+    }
 }
 
 /// Largest record that a client may name by its position.
 const NAMED_MAX: u32 = 17 << 20;
 
 impl Load {
-    /// Reads the records: `None` for each that is not there or is damaged. Runs on a disk reader.
-    /// The engine compares what [`LoadItem::At`] found with its index.
-    pub fn read(&self, files: &Files) -> Vec<Option<Bytes>> {
-        self.items.iter().map(|item| item.read(files)).collect()
+    /// Answers the questions, and says what went wrong. Runs on a disk reader. The engine compares
+    /// records that no block vouches for with its own index.
+    pub fn read(&self, blocks: &Blocks) -> (Vec<Loaded>, Vec<AskError>) {
+        let mut errors = Vec::new();
+        let answer = |item: &LoadItem| {
+            item.read(blocks).unwrap_or_else(|error| {
+                errors.push(error);
+                Loaded::Nothing
+            })
+        };
+        (self.items.iter().map(answer).collect(), errors)
     }
 }
 
 impl LoadItem {
-    fn read(&self, files: &Files) -> Option<Bytes> {
-        match *self {
-            LoadItem::Place(place) => read::record(files, place).ok(),
-            LoadItem::At(at) => {
-                let (file, place) = files.at(at)?;
-                let mut head = [0; 4];
-                let read = kerolox_log::disk::read_full(&*file, &mut head, place).ok()?;
-                let size = u32::from_be_bytes(head);
-                if read < head.len() || !(91..=NAMED_MAX).contains(&size) {
-                    return None;
+    fn read(&self, blocks: &Blocks) -> Result<Loaded, AskError> {
+        let files = blocks.files();
+        Ok(match self {
+            LoadItem::Place(place) => read::record(files, *place).ok().into(),
+            LoadItem::At(at) => named(blocks, *at)?.map_or(Loaded::Nothing, Loaded::Record),
+            LoadItem::Keys { hash, times, max } => {
+                let candidates = blocks.ask(|blocks| blocks.keys(*hash, times, *max))?;
+                let mut records = Vec::with_capacity(candidates.len());
+                for at in candidates {
+                    records.extend(named(blocks, at)?.map(|record| (at, record)));
                 }
-                let mut bytes = vec![0; size as usize];
-                let read = kerolox_log::disk::read_full(&*file, &mut bytes, place).ok()?;
-                (read == bytes.len()).then(|| bytes.into())
+                Loaded::Records(records)
             }
-        }
+            LoadItem::Entries { link, from, count } => {
+                Loaded::Entries(blocks.ask(|blocks| blocks.entries(*link, *from, *count))?)
+            }
+            LoadItem::Seek(seek) => Loaded::Offset(blocks.ask(|blocks| blocks.finish(seek))?),
+        })
     }
+}
+
+/// Reads the record at a position, if one can be there.
+fn named(blocks: &Blocks, at: PhysicalOffset) -> Result<Option<Record>, AskError> {
+    let Some(bytes) = read_named(blocks.files(), at) else { return Ok(None) };
+    let Ok(view) = View::parse(&bytes) else { return Ok(None) };
+    let of = (view.topic, view.queue_id, view.queue_offset);
+    let entry = blocks.ask(|blocks| blocks.at(at, of))?;
+    let vouched = entry.is_some_and(|entry| is_at(&entry, at, &bytes));
+    Ok(Some(Record { bytes, vouched }))
+}
+
+fn read_named(files: &Files, at: PhysicalOffset) -> Option<Bytes> {
+    let (file, place) = files.at(at)?;
+    let mut head = [0; 4];
+    let read = read_full(&*file, &mut head, place).ok()?;
+    let size = u32::from_be_bytes(head);
+    if read < head.len() || !(91..=NAMED_MAX).contains(&size) {
+        return None;
+    }
+    let mut bytes = vec![0; size as usize];
+    let read = read_full(&*file, &mut bytes, place).ok()?;
+    (read == bytes.len()).then(|| bytes.into())
+}
+
+/// Whether these bytes are what an entry says of the record at a position.
+pub(crate) fn is_at(entry: &Entry, at: PhysicalOffset, bytes: &[u8]) -> bool {
+    let place = entry.place;
+    place.offset == at
+        && place.size as usize == bytes.len()
+        && kerolox_log::record_crc(bytes) == place.crc
 }
 
 /// A pull whose messages must be read from the disk.
 #[derive(Debug)]
 pub struct ColdPull {
+    pub topic: TopicId,
     pub pulled: Pulled,
+    pub messages: ColdMessages,
+}
+
+/// Which messages a cold pull gets.
+#[derive(Debug)]
+pub enum ColdMessages {
     /// Queue offset and place of each message, rising.
-    pub messages: Vec<(i64, Place)>,
+    Here(Vec<(i64, Place)>),
+    /// Their entries are in index blocks, from this offset on; `here` are those behind, if the
+    /// blocks do not hold many more.
+    Older { link: Link, from: i64, here: Vec<(i64, Entry)>, filter: TagFilter, wanted: usize },
+}
+
+/// What a cold pull came to.
+pub struct ColdAnswer {
+    pub reply: Reply,
+    pub messages: u64,
+    pub bytes: u64,
+    /// Messages that cannot be read, and other trouble.
+    pub errors: Vec<String>,
 }
 
 impl ColdPull {
     /// Reads the messages and makes the reply. A damaged message ends the reply before it; if it
     /// is the first, the reply leads past it. Runs on a disk reader.
-    pub fn read(mut self, files: &Files) -> (Reply, Vec<ReadError>) {
-        let places: Vec<Place> = self.messages.iter().map(|(_, place)| *place).collect();
-        let mut body = Vec::with_capacity(places.len());
+    pub fn read(mut self, blocks: &Blocks) -> ColdAnswer {
         let mut errors = Vec::new();
-        for ((offset, _), record) in self.messages.iter().zip(read::records(files, &places)) {
+        let messages = match self.messages {
+            ColdMessages::Here(messages) => messages,
+            ColdMessages::Older { link, from, here, filter, wanted } => {
+                let all = matches!(filter, TagFilter::All);
+                let count = if all { wanted } else { PULL_SCAN_MAX };
+                match blocks.ask(|blocks| blocks.entries(link, from, count)) {
+                    Ok(mut entries) => {
+                        let behind = entries.last().map_or(from, |(last, _)| last + 1);
+                        if here.first().is_some_and(|(first, _)| *first == behind) {
+                            entries.extend(here);
+                        }
+                        let (chosen, next) = choose(entries, from, &filter, wanted);
+                        // Nothing there: what lies between was lost or deleted.
+                        let next = if next == from { self.pulled.next_begin_offset } else { next };
+                        self.pulled.next_begin_offset = next;
+                        chosen
+                    }
+                    Err(error) => {
+                        let remark = format!("the index cannot be read: {error}");
+                        errors.push(error.to_string());
+                        let reply = Reply::refuse(response::SYSTEM_ERROR, remark);
+                        return ColdAnswer { reply, messages: 0, bytes: 0, errors };
+                    }
+                }
+            }
+        };
+        let places: Vec<Place> = messages.iter().map(|(_, place)| *place).collect();
+        let mut body = Vec::with_capacity(places.len());
+        let records = read::records(blocks.files(), &places);
+        for ((offset, _), record) in messages.iter().zip(records) {
             match record {
                 Ok(record) => body.push(record),
                 Err(e) => {
-                    errors.push(e);
+                    errors.push(e.to_string());
                     self.pulled.next_begin_offset =
                         if body.is_empty() { offset + 1 } else { *offset };
                     break;
                 }
             }
         }
-        let (code, remark) = if body.is_empty() {
-            (response::PULL_RETRY_IMMEDIATELY, Some("NO_MATCHED_MESSAGE: the message at this offset is damaged on the disk; pull goes on behind it".into()))
-        } else {
+        let (code, remark) = if !body.is_empty() {
             (response::SUCCESS, None)
+        } else if errors.is_empty() {
+            (response::PULL_RETRY_IMMEDIATELY, Some("NO_MATCHED_MESSAGE".into()))
+        } else {
+            (response::PULL_RETRY_IMMEDIATELY, Some("NO_MATCHED_MESSAGE: the message at this offset is damaged on the disk; pull goes on behind it".into()))
         };
+        let bytes = body.iter().map(|record: &Bytes| record.len() as u64).sum();
+        let messages = body.len() as u64;
         let fields = ReplyFields::Pulled(self.pulled);
-        (Reply { code, remark, fields, body: Body::Many(body) }, errors)
+        let reply = Reply { code, remark, fields, body: Body::Many(body) };
+        ColdAnswer { reply, messages, bytes, errors }
     }
+}
+
+/// Chooses messages that match, up to the limits of a pull; and where the next pull goes on.
+pub(crate) fn choose(
+    entries: impl IntoIterator<Item = (i64, Entry)>,
+    from: i64,
+    filter: &TagFilter,
+    wanted: usize,
+) -> (Vec<(i64, Place)>, i64) {
+    let mut messages = Vec::with_capacity(wanted.min(32));
+    let (mut bytes, mut next) = (0, from);
+    for (offset, entry) in entries {
+        let size = entry.place.size as usize;
+        // Size 0: a message that damage took.
+        if size > 0 && filter.matches(entry.tags_code) {
+            if !messages.is_empty() && bytes + size > PULL_BYTES_MAX {
+                break;
+            }
+            messages.push((offset, entry.place));
+            bytes += size;
+        }
+        next = offset + 1;
+        if messages.len() == wanted {
+            break;
+        }
+    }
+    (messages, next)
 }
 
 impl Output {

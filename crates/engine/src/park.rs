@@ -92,7 +92,7 @@ mod tests {
     /// They counted until their time, and after 200,000 of them no pull waited any more.
     #[test]
     fn pulls_that_were_answered_do_not_count() {
-        let topic = Topics::default().put(Default::default(), 0);
+        let topic = Topics::default().put(Default::default(), 0, Default::default());
         let mut deadlines = Deadlines::default();
         let first = deadlines.add(ConnectionId(1), 20, topic, 3);
         let second = deadlines.add(ConnectionId(2), 10, topic, 3);
@@ -106,7 +106,7 @@ mod tests {
     /// They waited for nobody until their time.
     #[test]
     fn pulls_end_with_their_connection() {
-        let topic = Topics::default().put(Default::default(), 0);
+        let topic = Topics::default().put(Default::default(), 0, Default::default());
         let mut deadlines = Deadlines::default();
         let (gone, stays) = (ConnectionId(1), ConnectionId(2));
         deadlines.add(gone, 20, topic, 3);

@@ -23,7 +23,8 @@ use kerolox_protocol::remoting::pull::Pull;
 use kerolox_protocol::remoting::query::{QueryMessage, ViewMessage};
 use kerolox_protocol::remoting::send::{Send, SendBack};
 
-use crate::output::ConnectionId;
+use crate::output::{ConnectionId, Loaded};
+use crate::topics::TopicId;
 
 /// Who asks, and how the answer is to be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,10 +98,16 @@ pub enum Request {
         remark: Option<String>,
         body: Bytes,
     },
-    /// Records that the engine asked for.
+    /// What the engine asked of the disk.
     Loaded {
         token: u64,
-        records: Vec<Option<Bytes>>,
+        answers: Vec<Loaded>,
+    },
+    /// A cold pull was answered.
+    Served {
+        topic: TopicId,
+        messages: u64,
+        bytes: u64,
     },
     /// A connection is gone.
     Closed,

@@ -5,6 +5,8 @@
 //! delivers a message neither twice nor never.
 
 use bytes::Bytes;
+use kerolox_log::index::block::Link;
+use kerolox_log::index::queue::{Entry, Look};
 use kerolox_log::read::Place;
 use kerolox_protocol::names::SCHEDULE_TOPIC;
 use kerolox_protocol::properties::{self, REAL_QID, REAL_TOPIC};
@@ -13,11 +15,26 @@ use kerolox_protocol::record::View;
 use crate::change::Change;
 use crate::limits::{SCHEDULE_BYTES_MAX, SCHEDULE_STEP_MAX};
 use crate::load::Continuation;
-use crate::output::{Load, LoadItem, Output};
+use crate::output::{Load, LoadItem, Loaded, Output};
 use crate::turn::Engine;
 
 /// Bytes that the note of a delivery takes in a round.
 const NOTE_BYTES: usize = 64;
+/// After the index could not be read.
+const RETRY_MS: i64 = 1_000;
+
+/// Places of messages that were stored until then, up to the limit of one step.
+fn due(entries: impl Iterator<Item = (i64, Entry)>, stored_until: i64) -> Vec<Place> {
+    let mut bytes = 0;
+    entries
+        .take_while(|(_, entry)| {
+            bytes += entry.place.size as usize;
+            let fits = bytes <= SCHEDULE_BYTES_MAX || bytes == entry.place.size as usize;
+            fits && entry.store_timestamp <= stored_until
+        })
+        .map(|(_, entry)| entry.place)
+        .collect()
+}
 
 impl Engine {
     /// Delivers what is due. Called every few milliseconds.
@@ -35,25 +52,25 @@ impl Engine {
         let Some(topic) = self.state.topics.by_name(SCHEDULE_TOPIC) else { return };
         let Some(queue) = topic.queue(level as i32) else { return };
         let from = from.max(queue.index.min());
-        let mut bytes = 0;
-        let due: Vec<Place> = queue
-            .index
-            .range(from, queue.visible)
-            .take(SCHEDULE_STEP_MAX)
-            .take_while(|(_, entry)| {
-                bytes += entry.place.size as usize;
-                let fits = bytes <= SCHEDULE_BYTES_MAX || bytes == entry.place.size as usize;
-                fits && entry.store_timestamp + delay <= now
-            })
-            .map(|(_, entry)| entry.place)
-            .collect();
+        if let Look::Older(link) = queue.index.look(from) {
+            if self.due_at[level] <= now {
+                self.delivering[level] = true;
+                let token = self.pending.load(Continuation::DelayedEntries { level, from, link });
+                let item = LoadItem::Entries { link, from, count: SCHEDULE_STEP_MAX };
+                out.loads.push(Load { token, items: vec![item] });
+            }
+            return;
+        }
+        let entries = queue.index.range(from, queue.visible).take(SCHEDULE_STEP_MAX);
+        let due = due(entries, now - delay);
         if due.is_empty() {
             return;
         }
         let hot: Option<Vec<Bytes>> =
             due.iter().map(|place| self.tail.get(place.offset, place.size)).collect();
         if let Some(records) = hot {
-            let records: Vec<_> = records.into_iter().map(Some).collect();
+            let records: Vec<Loaded> =
+                records.into_iter().map(|bytes| Some(bytes).into()).collect();
             self.deliver(level, from, &records, now);
             return;
         }
@@ -62,12 +79,48 @@ impl Engine {
         out.loads.push(Load { token, items: due.into_iter().map(LoadItem::Place).collect() });
     }
 
+    /// The entries of a level's next messages are here: those that are due are read.
+    pub(crate) fn deliver_entries(
+        &mut self,
+        level: usize,
+        (from, link): (i64, Link),
+        answers: &[Loaded],
+        now: i64,
+        out: &mut Output,
+    ) {
+        self.delivering[level] = false;
+        let delay = self.config.delay_levels_ms[level];
+        let Some(Loaded::Entries(entries)) = answers.first() else {
+            // The trouble was reported. It is tried again, but not at once.
+            self.due_at[level] = now + RETRY_MS;
+            return;
+        };
+        let Some((first, entry)) = entries.first() else {
+            let topic = self.state.topics.by_name(SCHEDULE_TOPIC);
+            let Some(queue) = topic.and_then(|topic| topic.queue(level as i32)) else { return };
+            // Damage took them; unless the block was deleted meanwhile: then there are other ones.
+            if queue.index.look(from) == Look::Older(link) {
+                let offset = queue.index.first_here();
+                self.change(&Change::Delayed { level: level as u8 + 1, offset }, now);
+            }
+            return;
+        };
+        self.due_at[level] = entry.store_timestamp + delay;
+        let due = due(entries.iter().copied(), now - delay);
+        if due.is_empty() {
+            return;
+        }
+        self.delivering[level] = true;
+        let token = self.pending.load(Continuation::Delayed { level, from: *first });
+        out.loads.push(Load { token, items: due.into_iter().map(LoadItem::Place).collect() });
+    }
+
     /// The due messages of a level are here. One that cannot be read is skipped: damage was
     /// reported when it was found.
-    pub(crate) fn deliver(&mut self, level: usize, from: i64, records: &[Option<Bytes>], now: i64) {
+    pub(crate) fn deliver(&mut self, level: usize, from: i64, records: &[Loaded], now: i64) {
         self.delivering[level] = false;
         for (offset, record) in (from + 1..).zip(records) {
-            let view = record.as_ref().and_then(|bytes| View::parse(bytes).ok());
+            let view = record.record().and_then(|record| View::parse(&record.bytes).ok());
             if let Some(view) = view
                 && self.deliver_one(&view, now).is_err()
             {

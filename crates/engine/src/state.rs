@@ -5,22 +5,22 @@
 use std::collections::BTreeMap;
 
 use kerolox_log::PhysicalOffset;
+use kerolox_log::index::block::{BlockError, BlockFile, Link};
+use kerolox_log::index::build;
 use kerolox_log::index::keys::{self, Keys};
-use kerolox_log::index::queue::{Entry, Queue};
-use kerolox_log::read::Place;
+use kerolox_log::index::queue::{Older, Queue};
 use kerolox_log::recover::Replay;
 use kerolox_protocol::names::{
     AUTO_CREATE_TOPIC, SCHEDULE_TOPIC, SYSTEM_GROUPS, check_topic, is_system_topic,
 };
-use kerolox_protocol::record::{View, sys_flag};
+use kerolox_protocol::record::View;
 use kerolox_protocol::remoting::admin::{GroupConfig, TopicConfig, perm};
-use kerolox_protocol::{properties, tags};
 
-use crate::change::Change;
+use crate::change::{Change, QueueKnown};
 use crate::config::Config;
 use crate::groups::Groups;
 use crate::offsets::Offsets;
-use crate::topics::{TopicId, Topics};
+use crate::topics::{Topic, TopicId, Topics};
 
 /// See the module's documentation.
 #[derive(Debug, Default)]
@@ -32,8 +32,8 @@ pub struct State {
     /// For each delay level how far its messages are delivered; level 1 first.
     pub delayed: Vec<i64>,
     pub kv: BTreeMap<(String, String), String>,
-    /// Messages are indexed. Folding a snapshot counts them only.
-    indexing: bool,
+    /// A block is taken over: its messages come behind its changes.
+    restoring: bool,
     /// Changes that this release does not know.
     pub unknown_changes: u64,
     /// Called with progress during a replay.
@@ -53,7 +53,7 @@ impl State {
     /// The state of an empty log: the system's own topics and groups.
     pub fn new(config: &Config) -> State {
         let delayed = vec![0; config.delay_levels_ms.len()];
-        let mut state = State { delayed, indexing: true, ..State::default() };
+        let mut state = State { delayed, ..State::default() };
         let mut topic = |name: &str, queues: i32, perm: i32| {
             let config = TopicConfig {
                 topic_name: name.to_owned(),
@@ -62,7 +62,7 @@ impl State {
                 perm,
                 ..TopicConfig::default()
             };
-            state.topics.put(config, 0);
+            state.topics.put(config, 0, PhysicalOffset(0));
         };
         let (read_write, inherit) = (perm::READ | perm::WRITE, perm::INHERIT);
         if config.auto_create_topic {
@@ -81,16 +81,11 @@ impl State {
         state
     }
 
-    /// As [`State::new`], for folding a snapshot: messages are counted, not indexed.
-    pub fn for_folding(config: &Config) -> State {
-        State { indexing: false, ..State::new(config) }
-    }
-
-    /// Applies a change. `now`: ms, for data versions.
-    pub fn apply(&mut self, change: &Change<'_>, now: i64) {
+    /// Applies a change. `now`: ms, for data versions. `at`: the round in which it stands.
+    pub fn apply(&mut self, change: &Change<'_>, now: i64, at: PhysicalOffset) {
         match change {
             Change::TopicPut(config) => {
-                self.topics.put(config.as_ref().clone(), now);
+                self.topics.put(config.as_ref().clone(), now, at);
             }
             Change::TopicDelete { topic } => {
                 self.topics.delete(topic, now);
@@ -106,7 +101,9 @@ impl State {
             Change::Offset { group, topic, queue, offset } => {
                 self.offsets.restore(group, topic, *queue, *offset);
                 // Nobody commits beyond the end: what is missing below was lost to damage.
-                self.lose_until(topic, *queue, *offset);
+                if !self.restoring {
+                    self.lose_until(topic, *queue, *offset);
+                }
             }
             Change::Delayed { level, offset } => {
                 if let Some(at) = usize::from(*level).checked_sub(1)
@@ -123,16 +120,24 @@ impl State {
                 }
             }
             Change::Recovered { .. } => {}
-            Change::QueueNext { topic, queue, next } => {
-                if let Some(id) = self.topics.find(topic)
-                    && let Some(topic) = self.topics.get_mut(id)
-                {
+            Change::Queue { topic, queue, known } => {
+                if let Some(topic) = self.topic_mut(topic) {
+                    let QueueKnown { next, min, origin, older } = *known;
                     let state = topic.queue_mut(*queue);
-                    state.index = Queue::starting_at(*next);
-                    state.visible = *next;
+                    state.index = Queue::restored(next, min, origin, older);
+                    state.visible = next;
+                }
+            }
+            Change::TopicBorn { topic, at } => {
+                if let Some(topic) = self.topic_mut(topic) {
+                    topic.born = PhysicalOffset(*at);
                 }
             }
         }
+    }
+
+    fn topic_mut(&mut self, name: &str) -> Option<&mut Topic> {
+        self.topics.find(name).and_then(|id| self.topics.get_mut(id))
     }
 
     /// Adds the keys of a message to the index.
@@ -145,20 +150,25 @@ impl State {
     /// A record's topic. One that no change made was lost with its round: the message is there all
     /// the same, so the topic is made again with default settings.
     /// So is one that was made again larger: it has at least the queues that its messages need.
-    fn topic_of(&mut self, record: &View<'_>) -> Option<TopicId> {
-        let queues = record.queue_id.clamp(0, crate::limits::QUEUES_MAX - 1) + 1;
-        let mut config = TopicConfig { topic_name: record.topic.to_owned(), ..Default::default() };
-        if let Some(id) = self.topics.find(record.topic) {
+    fn topic_of(
+        &mut self,
+        (name, queue): (&str, i32),
+        time: i64,
+        at: PhysicalOffset,
+    ) -> Option<TopicId> {
+        let queues = queue.clamp(0, crate::limits::QUEUES_MAX - 1) + 1;
+        let mut config = TopicConfig { topic_name: name.to_owned(), ..Default::default() };
+        if let Some(id) = self.topics.find(name) {
             let known = &self.topics.get(id)?.config;
             let enough = known.read_queue_nums.max(known.write_queue_nums) >= queues;
-            if enough || is_system_topic(record.topic) {
+            if enough || is_system_topic(name) {
                 return Some(id);
             }
             config = TopicConfig::clone(known);
         }
-        check_topic(record.topic).ok()?;
+        check_topic(name).ok()?;
         (config.read_queue_nums, config.write_queue_nums) = (queues, queues);
-        Some(self.topics.put(config, record.store_timestamp))
+        Some(self.topics.put(config, time, at))
     }
 
     /// Messages of a queue below an offset were there: the next one gets none of theirs.
@@ -173,25 +183,95 @@ impl State {
         let state = topic.queue_mut(queue);
         match state.index.last() {
             Some(last) => state.index.lose_until(offset, &last),
-            None => state.index = Queue::starting_at(offset),
+            // A gap without entries.
+            None => {
+                let index = &state.index;
+                let min = if index.older().is_some() { index.min() } else { offset };
+                state.index = Queue::restored(offset, min, index.origin(), index.older());
+            }
         }
         state.visible = state.index.next();
     }
 
-    /// Forgets messages below a position of the log, in `count` topics from the `from`-th on.
-    /// Returns where to go on.
-    pub fn trim_some(&mut self, first: PhysicalOffset, from: usize, count: usize) -> Option<usize> {
-        if from == 0 {
-            self.keys.trim(first);
+    /// Takes over what a block says of its stretch: state changes, then queues. What is there
+    /// already is older.
+    pub fn restore_block(&mut self, block: &mut BlockFile<'_>) -> Result<(), BlockError> {
+        let (directory, changes) = (block.directory()?, block.changes()?);
+        self.restoring = true;
+        for (at, change) in &changes {
+            self.change(change, PhysicalOffset(*at));
         }
-        let mut seen = 0;
-        for topic in self.topics.iter_mut().skip(from).take(count) {
-            seen += 1;
-            for queue in topic.used_queues_mut() {
-                queue.index.trim(first);
+        self.restoring = false;
+        for (slot, (topic, row)) in directory.into_iter().enumerate() {
+            let at = PhysicalOffset(block.head.begin);
+            let Some(id) = self.topic_of((&topic, row.queue), row.last_time, at) else { continue };
+            let Some(topic) = self.topics.get_mut(id) else { continue };
+            let state = topic.queue_mut(row.queue);
+            let known = state.index.next() > 0 && row.first >= state.index.next();
+            let min = if known { state.index.min() } else { row.first };
+            let link = Link { block: block.head.begin, slot: slot as u32, ordinal: row.ordinal };
+            let older = Some(Older { link, last_time: row.last_time });
+            state.index = Queue::restored(row.end(), min, row.origin, older);
+            state.visible = row.end();
+        }
+        let mut committed = BTreeMap::new();
+        for (at, change) in &changes {
+            match Change::decode(change) {
+                Some(Change::Offset { topic, queue, offset, .. }) => {
+                    let max: &mut (i64, u64) = committed.entry((topic, queue)).or_default();
+                    *max = (offset, *at).max(*max);
+                }
+                Some(Change::TopicDelete { topic }) => committed.retain(|(t, _), _| *t != topic),
+                _ => {}
             }
         }
-        (seen == count).then_some(from + count)
+        for ((topic, queue), (offset, at)) in committed {
+            let next = self.topics.by_name(&topic).and_then(|topic| topic.queue(queue));
+            if next.is_none_or(|queue| offset <= queue.index.next()) {
+                continue;
+            }
+            // Unless its messages are newer: then it speaks of an earlier topic of this name, whose
+            // end was lost.
+            let last = match block.find(&topic, queue)? {
+                Some((_, row)) => block.entries(&row, row.end() - 1, 1)?,
+                None => Vec::new(),
+            };
+            if last.first().is_none_or(|last| last.place.offset.0 < at) {
+                self.lose_until(&topic, queue, offset);
+            }
+        }
+        Ok(())
+    }
+
+    /// Where the older entries of a queue of a stretch that begins at `begin` are, and the queue's
+    /// origin; inside, `None` if there are none. `None`: this is another topic of the same name, or
+    /// there is none any more; but its end may not be durable yet.
+    pub fn older(&self, topic: &str, queue: i32, begin: u64) -> Option<Option<(Link, u64)>> {
+        let topic = self.topics.by_name(topic).filter(|topic| topic.born.0 < begin)?;
+        let index = &topic.queue(queue)?.index;
+        let older = index.older().filter(|older| older.link.block < begin);
+        Some(older.map(|older| (older.link, index.origin())))
+    }
+
+    /// A block that ends at `end` holds the entries of a queue up to the offset `next`: they leave
+    /// the memory.
+    pub fn adopt(&mut self, topic: &str, queue: i32, next: i64, older: Older, end: u64) {
+        let topic = self.topic_mut(topic).filter(|topic| topic.born.0 < end);
+        if let Some(topic) = topic
+            && topic.queue(queue).is_some()
+        {
+            topic.queue_mut(queue).index.adopt(older, next, PhysicalOffset(end));
+        }
+    }
+
+    /// The messages of a queue in a stretch that ends at `end` were deleted: those below `next`.
+    pub fn raise_min(&mut self, topic: &str, queue: i32, next: i64, end: u64) {
+        let topic = self.topic_mut(topic).filter(|topic| topic.born.0 < end);
+        if let Some(topic) = topic
+            && topic.queue(queue).is_some()
+        {
+            topic.queue_mut(queue).index.raise_min(next);
+        }
     }
 
     /// Bytes of memory that the index takes.
@@ -212,10 +292,17 @@ impl State {
             // The settings of the system's own topics come from the configuration.
             if !is_system_topic(topic.name()) {
                 put(Change::TopicPut(std::borrow::Cow::Borrowed(&topic.config)));
+                put(Change::TopicBorn { topic: topic.name().into(), at: topic.born.0 });
             }
             for (queue, state) in topic.used_queues() {
-                let next = state.index.next();
-                put(Change::QueueNext { topic: topic.name().into(), queue, next });
+                let index = &state.index;
+                let known = QueueKnown {
+                    next: index.next(),
+                    min: index.min(),
+                    origin: index.origin(),
+                    older: index.older(),
+                };
+                put(Change::Queue { topic: topic.name().into(), queue, known });
             }
         }
         for config in self.groups.view().values() {
@@ -239,7 +326,7 @@ impl State {
         while let Some((size, rest)) = dump.split_first_chunk::<4>()
             && let Some((change, rest)) = rest.split_at_checked(u32::from_be_bytes(*size) as usize)
         {
-            self.change(change);
+            self.change(change, PhysicalOffset(0));
             dump = rest;
         }
     }
@@ -247,39 +334,19 @@ impl State {
 
 impl Replay for State {
     fn record(&mut self, record: &View<'_>, crc: u32) {
-        if record.transaction_type() == sys_flag::PREPARED
-            || record.transaction_type() == sys_flag::ROLLBACK
-            || !(0..crate::limits::QUEUES_MAX).contains(&record.queue_id)
-        {
+        if !build::is_message(record) {
             return;
         }
-        let Some(id) = self.topic_of(record) else { return };
-        let place = Place {
-            offset: PhysicalOffset(record.physical_offset),
-            size: record.bytes.len() as u32,
-            crc,
-        };
-        let tag = properties::get(record.properties, properties::TAGS).unwrap_or("");
-        let entry = Entry {
-            place,
-            tags_code: tags::tags_code(tag),
-            store_timestamp: record.store_timestamp,
-        };
+        let at = PhysicalOffset(record.physical_offset);
+        let name = (record.topic, record.queue_id);
+        let Some(id) = self.topic_of(name, record.store_timestamp, at) else { return };
         let Some(topic) = self.topics.get_mut(id) else { return };
         let queue = topic.queue_mut(record.queue_id);
-        if !self.indexing {
-            queue.index = Queue::starting_at(record.queue_offset + 1);
-            return;
-        }
-        queue.index.push_at(record.queue_offset, &entry);
+        queue.index.push_at(record.queue_offset, &build::entry(record, crc));
         queue.visible = queue.index.next();
-        let key = |name| properties::get(record.properties, name).unwrap_or("");
-        self.index_keys(
-            record.topic,
-            key(properties::UNIQ_KEY),
-            key(properties::KEYS),
-            place.offset,
-        );
+        for key in keys::of(record) {
+            self.keys.push(keys::hash(record.topic, key), at);
+        }
     }
 
     fn lost(&mut self, record: &View<'_>) {
@@ -291,9 +358,9 @@ impl Replay for State {
         }
     }
 
-    fn change(&mut self, change: &[u8]) {
+    fn change(&mut self, change: &[u8], at: PhysicalOffset) {
         match Change::decode(change) {
-            Some(change) => self.apply(&change, 0),
+            Some(change) => self.apply(&change, 0, at),
             None => self.unknown_changes += 1,
         }
     }

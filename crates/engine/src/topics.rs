@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use kerolox_log::PhysicalOffset;
 use kerolox_log::index::queue::Queue;
 use kerolox_protocol::remoting::admin::{DataVersion, TopicConfig};
 
@@ -16,6 +17,8 @@ pub struct TopicId(u32);
 #[derive(Debug)]
 pub struct Topic {
     pub config: Arc<TopicConfig>,
+    /// Where in the log it was made: what is older belongs to an earlier topic of this name.
+    pub born: PhysicalOffset,
     /// Made at the first message, offset or waiting pull.
     queues: Vec<Option<Box<QueueState>>>,
     pub counters: TopicCounters,
@@ -88,8 +91,9 @@ impl Topics {
         self.get(self.find(name)?)
     }
 
-    /// Makes a topic or changes its settings. `now`: ms since 1970.
-    pub fn put(&mut self, config: TopicConfig, now: i64) -> TopicId {
+    /// Makes a topic or changes its settings. `now`: ms since 1970. `at`: the round in which that
+    /// stands.
+    pub fn put(&mut self, config: TopicConfig, now: i64, at: PhysicalOffset) -> TopicId {
         let name: Arc<str> = config.topic_name.as_str().into();
         let config = Arc::new(config);
         self.view.insert(name.clone(), config.clone());
@@ -101,7 +105,8 @@ impl Topics {
             return id;
         }
         let id = TopicId(self.slots.len() as u32);
-        let topic = Topic { config, queues: Vec::new(), counters: TopicCounters::default() };
+        let counters = TopicCounters::default();
+        let topic = Topic { config, born: at, queues: Vec::new(), counters };
         self.slots.push(Some(Box::new(topic)));
         self.ids.insert(name, id);
         id

@@ -3,9 +3,11 @@
 //! thread at a time.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use kerolox_log::PhysicalOffset;
 use kerolox_log::append::{AppendError, Appended, Appender};
+use kerolox_log::index::lookup::Blocks;
 use kerolox_log::index::queue::Entry;
 use kerolox_log::limits::TAIL_BYTES;
 use kerolox_log::read::Place;
@@ -23,7 +25,7 @@ use crate::limits::{OFFSETS_INTERVAL_MS, OFFSETS_STEP_MAX};
 use crate::load::{Continuation, Pending};
 use crate::locks::Locks;
 use crate::members::Members;
-use crate::output::{ConnectionId, Output, Push};
+use crate::output::{ConnectionId, Loaded, Output, Push};
 use crate::park::Deadlines;
 use crate::request::{Incoming, Origin, Request};
 use crate::requests;
@@ -57,6 +59,10 @@ pub struct Engine {
     pub(crate) woken: Vec<(TopicId, i32, i32)>,
     /// For each delay level: its next messages are being read.
     pub(crate) delivering: Vec<bool>,
+    /// For each delay level: nothing is due before this, in ms. For messages whose entries are in
+    /// index blocks.
+    pub(crate) due_at: Vec<i64>,
+    pub blocks: Arc<Blocks>,
     /// Offsets that a reset imposes on the next pull: group, topic, queue.
     pub(crate) resets: std::collections::HashMap<(String, String, i32), i64>,
     pub(crate) closed: Option<Closed>,
@@ -83,7 +89,13 @@ pub struct Counters {
 
 impl Engine {
     /// Goes on with the state that recovery replayed. The first round says what it found.
-    pub fn new(config: Config, state: State, log: Appender, report: &Report) -> Engine {
+    pub fn new(
+        config: Config,
+        state: State,
+        log: Appender,
+        blocks: Arc<Blocks>,
+        report: &Report,
+    ) -> Engine {
         let levels = config.delay_levels_ms.len();
         let mut engine = Engine {
             config,
@@ -98,6 +110,8 @@ impl Engine {
             unconfirmed: UnconfirmedQueue::new(),
             woken: Vec::new(),
             delivering: vec![false; levels],
+            due_at: vec![0; levels],
+            blocks,
             resets: Default::default(),
             closed: None,
             scratch: Vec::new(),
@@ -169,7 +183,8 @@ impl Engine {
             Request::ClientReply { code, remark, body } => {
                 self.client_replied(origin.opaque, code, remark, body, out);
             }
-            Request::Loaded { token, records } => self.loaded(token, &records, now, out),
+            Request::Loaded { token, answers } => self.loaded(token, &answers, now, out),
+            Request::Served { topic, messages, bytes } => self.served(topic, messages, bytes),
             Request::Closed => self.connection_closed(origin.connection, out),
         }
     }
@@ -266,7 +281,7 @@ impl Engine {
     /// Changes the durable state: in the log, and here.
     pub(crate) fn change(&mut self, change: &Change<'_>, now: i64) {
         self.log.change(&change.encode());
-        self.state.apply(change, now);
+        self.state.apply(change, now, self.log.begin());
     }
 
     /// Changes an entry of the name server's KV configuration. The answer must wait until the
@@ -323,21 +338,27 @@ impl Engine {
         Ok((appended, queue_offset))
     }
 
-    /// Records that were asked for are here.
-    fn loaded(&mut self, token: u64, records: &[Option<bytes::Bytes>], now: i64, out: &mut Output) {
+    /// What was asked of the disk is here.
+    fn loaded(&mut self, token: u64, answers: &[Loaded], now: i64, out: &mut Output) {
         match self.pending.loaded(token) {
             Some(Continuation::SendBack { origin, header }) => {
-                self.send_back_loaded(origin, &header, records, now, out);
+                self.send_back_loaded(origin, &header, answers, now, out);
             }
-            Some(Continuation::View { origin, at }) => self.view_loaded(origin, at, records, out),
+            Some(Continuation::View { origin, at }) => self.view_loaded(origin, at, answers, out),
             Some(Continuation::Query { origin, header, candidates }) => {
-                self.query_loaded(origin, &header, &candidates, records, out);
+                self.query_loaded(origin, &header, &candidates, answers, out);
             }
             Some(Continuation::Direct { origin, header, at }) => {
-                self.direct_loaded(origin, &header, at, records, now, out);
+                self.direct_loaded(origin, &header, at, answers, now, out);
             }
             Some(Continuation::Delayed { level, from }) => {
-                self.deliver(level, from, records, now);
+                self.deliver(level, from, answers, now);
+            }
+            Some(Continuation::DelayedEntries { level, from, link }) => {
+                self.deliver_entries(level, (from, link), answers, now, out);
+            }
+            Some(Continuation::Reset { origin, header, targets }) => {
+                self.reset_loaded(origin, &header, &targets, answers, out);
             }
             None => {}
         }

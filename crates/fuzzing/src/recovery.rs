@@ -100,7 +100,7 @@ impl Replay for Count {
         self.records += 1;
     }
 
-    fn change(&mut self, change: &[u8]) {
+    fn change(&mut self, change: &[u8], _: kerolox_log::PhysicalOffset) {
         let _ = Change::decode(change);
     }
 

@@ -124,6 +124,11 @@ impl Appender {
         self.begin.plus(self.buf.len() as u64)
     }
 
+    /// Where the open round begins.
+    pub fn begin(&self) -> PhysicalOffset {
+        self.begin
+    }
+
     /// A position that is confirmed only with what was appended so far, state changes included.
     pub fn confirm_at(&self) -> PhysicalOffset {
         if self.is_open() {
@@ -152,6 +157,11 @@ impl Appender {
     pub fn set_flushed(&mut self, flushed: PhysicalOffset) {
         debug_assert!(flushed >= self.flushed, "the flushed watermark never goes back");
         self.flushed = flushed;
+    }
+
+    /// How far the disk is flushed.
+    pub fn flushed(&self) -> PhysicalOffset {
+        self.flushed
     }
 
     /// The disk is full behind `end`; `None`: there is room again.

@@ -34,3 +34,10 @@ pub const ZERO_STEP: usize = 128 << 10;
 pub const ZERO_SYNC: u64 = 2 << 20;
 /// Files that a log may hold: the directory listing is read into memory.
 pub const FILES_MAX: usize = 1 << 20;
+/// Bytes of a stretch of the log that one index block covers. Its index is in memory until then:
+/// 32 bytes a message, and a start reads so much of the log at most once the blocks are there.
+pub const STRETCH: u64 = 64 << 20;
+/// Queues of a topic at most: their numbers index a table.
+pub const QUEUES_MAX: i32 = 65_536;
+/// Lost messages of a queue at most for which it has entries.
+pub const GAP_MAX: i64 = 1 << 20;

@@ -34,8 +34,8 @@ pub trait Replay {
     fn lost(&mut self, record: &View<'_>) {
         let _ = record;
     }
-    /// A state change of a good round.
-    fn change(&mut self, change: &[u8]);
+    /// A state change of a good round that begins at `at`.
+    fn change(&mut self, change: &[u8], at: PhysicalOffset);
     /// How far the walk is, in bytes of the log.
     fn progress(&mut self, done: u64, total: u64);
     /// Whether the walk may end here: only for who looks at a log and does not go on with it.
@@ -97,7 +97,12 @@ pub(crate) fn failed(what: impl Into<String>) -> impl FnOnce(io::Error) -> Recov
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Origin {
     pub position: PhysicalOffset,
-    pub before: Link,
+    /// `None`: not known, what the first seal says is taken.
+    pub before: Option<Link>,
+    /// The highest start number before it.
+    pub start: u64,
+    /// The highest store timestamp before it, in ms.
+    pub store_timestamp: i64,
 }
 
 /// Bytes of lost ranges that a report holds; a log that is damaged more often is beyond help.
@@ -152,18 +157,19 @@ pub fn recover(
     Ok((resume, report))
 }
 
-/// Replays a confirmed stretch of the log, which ends at a file's end, for a snapshot. Returns the
-/// seal before its end.
+/// Replays a confirmed and synced stretch of the log for an index block. Returns where it ends, and
+/// what of it is damaged.
 pub fn fold(
     files: &Files,
     identity: &Identity,
     origin: Option<Origin>,
     until: PhysicalOffset,
     replay: &mut dyn Replay,
-) -> Result<Origin, RecoverError> {
+) -> Result<(Origin, Vec<Lost>), RecoverError> {
     let mut walk = Walk::new(files, identity, origin);
     let position = walk.run(replay, until)?;
-    Ok(Origin { position, before: walk.before.unwrap_or(Link::NONE) })
+    let (before, start, store_timestamp) = (walk.before, walk.start, walk.store_timestamp);
+    Ok((Origin { position, before, start, store_timestamp }, walk.lost))
 }
 
 /// A walk over the rounds of a log. It changes nothing.
@@ -201,22 +207,25 @@ enum Found {
 impl<'a> Walk<'a> {
     pub(crate) fn new(files: &'a Files, identity: &'a Identity, origin: Option<Origin>) -> Self {
         let first = files.first().unwrap_or_default();
-        let (begin, before) = match origin {
-            Some(origin) => (origin.position, Some(origin.before)),
-            None if first.0 == 0 => (first, Some(Link::NONE)),
-            None => (first, None),
-        };
+        let origin = origin.unwrap_or(Origin {
+            position: first,
+            before: (first.0 == 0).then_some(Link::NONE),
+            start: 0,
+            store_timestamp: 0,
+        });
+        let begin = origin.position;
         Walk {
             files,
             identity,
             window: Window::new(files, begin),
             begin,
-            before,
-            last_start: 0,
-            proof: PhysicalOffset(0),
+            before: origin.before,
+            last_start: origin.start,
+            // Snapshots and index blocks are made only of what was synced.
+            proof: begin,
             proof_is_final: false,
-            start: 0,
-            store_timestamp: 0,
+            start: origin.start,
+            store_timestamp: origin.store_timestamp,
             records: 0,
             lost: Vec::new(),
         }
@@ -331,7 +340,7 @@ impl<'a> Walk<'a> {
         let mut offset = 0;
         for (i, listed) in round.seal.list.iter().enumerate() {
             while let Some((_, change)) = changes.next_if(|(before, _)| *before as usize <= i) {
-                replay.change(change);
+                replay.change(change, at);
             }
             if let Some(record) = self.window.buffered(at, offset) {
                 self.store_timestamp = self.store_timestamp.max(record.store_timestamp);
@@ -341,7 +350,7 @@ impl<'a> Walk<'a> {
             offset += listed.size as usize;
         }
         for (_, change) in changes {
-            replay.change(change);
+            replay.change(change, at);
         }
         if let Some(seal) = self.window.buffered(at, offset) {
             self.store_timestamp = self.store_timestamp.max(seal.store_timestamp);
@@ -410,7 +419,7 @@ impl<'a> Walk<'a> {
         let mut position = at;
         for (i, listed) in seal.list.iter().enumerate() {
             while let Some((_, change)) = changes.next_if(|(before, _)| *before as usize <= i) {
-                replay.change(change);
+                replay.change(change, at);
             }
             let bytes = self.window.bytes(position, listed.size as usize)?;
             let end = position.plus(u64::from(listed.size));
@@ -431,7 +440,7 @@ impl<'a> Walk<'a> {
             position = end;
         }
         for (_, change) in changes {
-            replay.change(change);
+            replay.change(change, at);
         }
         Ok(())
     }

@@ -12,7 +12,8 @@
 //! | 12 | 16 | the log's number |
 //! | 28 | 8 | position: the state holds all before it |
 //! | 36 | 8 + 4 | the seal before the position: position, CRC32 of its list |
-//! | 48 | n | the state |
+//! | 48 | 8 + 8 | the highest start number and store time before the position |
+//! | 64 | n | the state |
 //! | | 4 | CRC32 of all before |
 
 use std::io;
@@ -21,13 +22,14 @@ use std::path::{Path, PathBuf};
 use crate::PhysicalOffset;
 use crate::disk::{Disk, read_whole, write_whole};
 use crate::identity::Identity;
+use crate::recover::Origin;
 use crate::seal::Link;
 
 /// The folder in a data directory.
 pub const DIR: &str = "snapshot";
 const MAGIC: [u8; 8] = *b"KEROSNAP";
 const FORMAT_VERSION: u16 = 1;
-const HEADER: usize = 48;
+const HEADER: usize = 64;
 /// Largest snapshot that is read.
 const SIZE_MAX: usize = 1 << 30;
 /// How many are kept.
@@ -36,8 +38,7 @@ const KEEP: usize = 2;
 /// The state at a position.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
-    pub position: PhysicalOffset,
-    pub before: Link,
+    pub origin: Origin,
     pub state: Vec<u8>,
 }
 
@@ -56,12 +57,16 @@ pub fn write(
     bytes.extend_from_slice(&FORMAT_VERSION.to_be_bytes());
     bytes.extend_from_slice(&[0, 0]);
     bytes.extend_from_slice(&identity.number);
-    bytes.extend_from_slice(&snapshot.position.0.to_be_bytes());
-    bytes.extend_from_slice(&snapshot.before.position.to_be_bytes());
-    bytes.extend_from_slice(&snapshot.before.list_crc.to_be_bytes());
+    let origin = &snapshot.origin;
+    let before = origin.before.unwrap_or(Link::NONE);
+    bytes.extend_from_slice(&origin.position.0.to_be_bytes());
+    bytes.extend_from_slice(&before.position.to_be_bytes());
+    bytes.extend_from_slice(&before.list_crc.to_be_bytes());
+    bytes.extend_from_slice(&origin.start.to_be_bytes());
+    bytes.extend_from_slice(&origin.store_timestamp.to_be_bytes());
     bytes.extend_from_slice(&snapshot.state);
     bytes.extend_from_slice(&crc32fast::hash(&bytes).to_be_bytes());
-    write_whole(disk, &dir.join(format!("{:020}", snapshot.position.0)), &bytes)?;
+    write_whole(disk, &dir.join(format!("{:020}", origin.position.0)), &bytes)?;
     let names = list(disk, &dir)?;
     for old in names.iter().rev().skip(KEEP) {
         disk.remove(&dir.join(old))?;
@@ -114,11 +119,15 @@ fn decode(mut bytes: Vec<u8>, identity: &Identity) -> Result<Snapshot, &'static 
         return Err("made by a newer release");
     }
     let word = |at: usize| content[at..].first_chunk::<8>().map_or(0, |b| u64::from_be_bytes(*b));
-    let position = PhysicalOffset(word(28));
-    let before = Link { position: word(36), list_crc: (word(44) >> 32) as u32 };
+    let origin = Origin {
+        position: PhysicalOffset(word(28)),
+        before: Some(Link { position: word(36), list_crc: (word(44) >> 32) as u32 }),
+        start: word(48),
+        store_timestamp: word(56) as i64,
+    };
     bytes.truncate(bytes.len() - 4);
     bytes.drain(..HEADER);
-    Ok(Snapshot { position, before, state: bytes })
+    Ok(Snapshot { origin, state: bytes })
 }
 
 #[cfg(test)]
@@ -131,8 +140,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let identity = Identity { number: [3; 16], writer: 1 };
         let snapshot = |at: u64| Snapshot {
-            position: PhysicalOffset(at),
-            before: Link { position: at.wrapping_sub(9), list_crc: 77 },
+            origin: Origin {
+                position: PhysicalOffset(at),
+                before: Some(Link { position: at.wrapping_sub(9), list_crc: 77 }),
+                start: 3,
+                store_timestamp: 1_700_000_000_000,
+            },
             state: vec![at as u8; 10],
         };
         assert_eq!(read_newest(&RealDisk, dir.path(), &identity).unwrap(), (None, vec![]));
@@ -143,7 +156,7 @@ mod tests {
         assert_eq!(newest().0, Some(snapshot(300)));
         let path = dir.path().join(DIR).join(format!("{:020}", 300));
         let mut bytes = std::fs::read(&path).unwrap();
-        bytes[50] ^= 1;
+        bytes[66] ^= 1;
         std::fs::write(&path, bytes).unwrap();
         let (found, unreadable) = newest();
         assert_eq!((found, unreadable.len()), (Some(snapshot(200)), 1));

@@ -15,6 +15,7 @@ use kerolox_engine::{
 };
 use kerolox_log::PhysicalOffset;
 use kerolox_log::files::Files;
+use kerolox_log::index::lookup::Blocks;
 use kerolox_namesrv::{self as names, Names};
 use kerolox_protocol::remoting::codes::response;
 use kerolox_protocol::remoting::reply::Reply;
@@ -59,6 +60,7 @@ pub struct Shared {
     pub stopping: AtomicBool,
     pub ready: AtomicBool,
     pub counters: ShellCounters,
+    pub blocks: Arc<Blocks>,
 }
 
 /// Since the process started.
@@ -103,7 +105,9 @@ impl Shared {
         files: Arc<Files>,
     ) -> Shared {
         let confirmed = AtomicU64::new(engine.confirmed().0);
+        let blocks = engine.blocks.clone();
         Shared {
+            blocks,
             core: Mutex::new(Core { engine, names, output: Output::default() }),
             inbox: Mutex::new(Vec::new()),
             shards: (0..shards).map(|_| Arc::default()).collect(),

@@ -1,5 +1,5 @@
-//! The housekeeping thread: the next log file and zeros in it in advance, snapshots and deletion
-//! behind, and an eye on the disk.
+//! The housekeeping thread: the next log file and zeros in it in advance, index blocks, snapshots
+//! and deletion behind, and an eye on the disk.
 //!
 //! In: where the log ends. Out: files, and whether sends are refused because the disk is full.
 
@@ -8,15 +8,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use kerolox_engine::State;
+use kerolox_engine::keeper::Keeper;
 use kerolox_engine::turn::Closed;
-use kerolox_engine::{Config, State};
 use kerolox_log::PhysicalOffset;
 use kerolox_log::disk::{is_full, is_short_of_descriptors, read_full};
 use kerolox_log::files::Files;
-use kerolox_log::identity::Identity;
 use kerolox_log::limits::ZERO_SYNC;
-use kerolox_log::recover::{self, Origin};
-use kerolox_log::snapshot::{self, Snapshot};
 use kerolox_protocol::record::View;
 
 use crate::core::{Shared, now_ms};
@@ -27,15 +25,18 @@ use crate::options::Retention;
 pub struct Housekeeping {
     pub shared: Arc<Shared>,
     pub files: Arc<Files>,
-    pub identity: Identity,
+    pub keeper: Keeper,
     pub data_dir: std::path::PathBuf,
     pub retention: Retention,
-    pub config: Config,
     pub full: bool,
+    /// An index block could not be written: not before then it is tried again.
+    pub blocks_failed: Option<Instant>,
 }
 
 /// How often retention looks.
 const RETENTION_EVERY: Duration = Duration::from_secs(10);
+/// After a failure to make an index block.
+const RETRY_BLOCKS_AFTER: Duration = Duration::from_secs(10);
 /// How often the disk is asked how full it is.
 const SPACE_EVERY: Duration = Duration::from_secs(1);
 
@@ -53,6 +54,7 @@ impl Housekeeping {
         let mut last_retention = None::<Instant>;
         while !self.shared.stopping.load(Ordering::Acquire) {
             self.make_room();
+            self.make_blocks();
             let due = |last: Option<Instant>, every| last.is_none_or(|at| at.elapsed() >= every);
             if due(last_space, SPACE_EVERY) {
                 last_space = Some(Instant::now());
@@ -96,6 +98,29 @@ impl Housekeeping {
                 tracing::error!(%error, "the disk fails: nothing is acknowledged until a restart");
                 let why = format!("Writing ahead of the commit log failed: {error}.");
                 self.shared.fail(why);
+            }
+        }
+    }
+
+    /// Makes the index blocks of finished stretches.
+    fn make_blocks(&mut self) {
+        if self.blocks_failed.is_some_and(|at| at.elapsed() < RETRY_BLOCKS_AFTER) {
+            return;
+        }
+        let shared = self.shared.clone();
+        let synced = shared.with_core(|core, _| core.engine.log.flushed());
+        match self.keeper.advance(synced, &mut engine_of(&shared)) {
+            Ok(lost) => {
+                self.blocks_failed = None;
+                for lost in lost.iter().flatten() {
+                    let (begin, end) = (lost.begin.0, lost.end.0);
+                    tracing::error!(begin, end, "lost to damage: {}", lost.what);
+                }
+            }
+            Err(error) => {
+                // Nothing is lost but memory and the time of a start.
+                tracing::error!(%error, "no index block can be made");
+                self.blocks_failed = Some(Instant::now());
             }
         }
     }
@@ -155,9 +180,13 @@ impl Housekeeping {
                 return Ok(());
             }
             let Some(why) = self.reason_to_delete(next, confirmed)? else { return Ok(()) };
-            self.fold(oldest, PhysicalOffset(next))?;
-            self.trim(PhysicalOffset(next));
+            let next = PhysicalOffset(next);
+            let shared = self.shared.clone();
+            if !self.keeper.retire(next, &mut engine_of(&shared))? {
+                return Ok(());
+            }
             self.files.delete(oldest)?;
+            self.keeper.remove_blocks(next)?;
             tracing::info!(file = oldest, why, "an old log file is deleted");
         }
     }
@@ -204,36 +233,9 @@ impl Housekeeping {
         read_full(&*file, &mut bytes, place)?;
         Ok(View::parse(&bytes).ok().map(|record| record.store_timestamp))
     }
+}
 
-    /// Writes the state up to `until` into a snapshot: what the file before it holds may go.
-    fn fold(&self, oldest: u64, until: PhysicalOffset) -> Result<(), Box<dyn std::error::Error>> {
-        let disk = &**self.files.disk();
-        let (last, _) = snapshot::read_newest(disk, &self.data_dir, &self.identity)?;
-        let mut state = State::for_folding(&self.config);
-        if last.is_none() && oldest > 0 {
-            return Err(
-                "no snapshot holds the state before the oldest file; nothing is deleted".into()
-            );
-        }
-        let origin = last.filter(|s| s.position.0 >= oldest).map(|snapshot| {
-            state.restore(&snapshot.state);
-            Origin { position: snapshot.position, before: snapshot.before }
-        });
-        let folded = recover::fold(&self.files, &self.identity, origin, until, &mut state)?;
-        let snapshot =
-            Snapshot { position: folded.position, before: folded.before, state: state.dump() };
-        snapshot::write(disk, &self.data_dir, &self.identity, &snapshot)?;
-        Ok(())
-    }
-
-    /// Takes the messages below `first` out of the index, a few topics at a time.
-    fn trim(&self, first: PhysicalOffset) {
-        const TOPICS: usize = 64;
-        let mut from = 0;
-        while let Some(next) =
-            self.shared.with_core(|core, _| core.engine.state.trim_some(first, from, TOPICS))
-        {
-            from = next;
-        }
-    }
+/// The engine's state, for a moment at a time.
+fn engine_of(shared: &Shared) -> impl FnMut(&mut dyn FnMut(&mut State)) {
+    |work| shared.with_core(|core, _| work(&mut core.engine.state))
 }

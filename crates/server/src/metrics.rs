@@ -6,6 +6,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use kerolox_engine::Engine;
+use kerolox_log::index::lookup::Blocks;
+use kerolox_log::index::queue::{Entry, Look};
 use kerolox_protocol::names::{RETRY_PREFIX, is_system_group, is_system_topic};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -106,6 +108,7 @@ impl Scrape {
                 let clients = members.map_or(0, |m| m.clients.len());
                 (lags(&core.engine, group), clients, model)
             });
+            let rows = with_ages(&shared.blocks, rows);
             let system = if is_system_group(group) { "true" } else { "false" };
             if clients > 0 {
                 let labels = self.labels(&[
@@ -229,8 +232,24 @@ struct Lag {
     age_ms: i64,
 }
 
-fn lags(engine: &Engine, group: &str) -> Vec<Lag> {
+/// A queue of a group, and where its oldest message that is not consumed is.
+type LagAt = (Lag, i64, Look<Option<Entry>>);
+
+/// Finds out how old those messages are, outside of the engine.
+fn with_ages(blocks: &Blocks, rows: Vec<LagAt>) -> Vec<Lag> {
     let now = now_ms();
+    let rows = rows.into_iter().map(|(lag, consumed, oldest)| {
+        let entry = match oldest {
+            Look::Here(entry) => entry,
+            Look::Older(link) => blocks.ask(|b| b.entry(link, consumed)).ok().flatten(),
+        };
+        let age_ms = entry.map_or(0, |entry| (now - entry.store_timestamp).max(0));
+        Lag { age_ms, ..lag }
+    });
+    rows.collect()
+}
+
+fn lags(engine: &Engine, group: &str) -> Vec<LagAt> {
     let mut rows = Vec::new();
     let mut topics = engine.topics_of_group(group);
     topics.sort();
@@ -241,9 +260,8 @@ fn lags(engine: &Engine, group: &str) -> Vec<Lag> {
             let (min, max) = known.range(queue);
             let consumed = engine.state.offsets.get(group, &topic, queue).unwrap_or(min).max(min);
             let messages = (max - consumed).max(0);
-            let oldest = state.index.get(consumed).filter(|_| messages > 0);
-            let age_ms = oldest.map_or(0, |entry| (now - entry.store_timestamp).max(0));
-            rows.push(Lag { topic: topic.clone(), queue, messages, age_ms });
+            let oldest = if messages > 0 { state.index.look(consumed) } else { Look::Here(None) };
+            rows.push((Lag { topic: topic.clone(), queue, messages, age_ms: 0 }, consumed, oldest));
         }
     }
     rows

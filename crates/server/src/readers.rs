@@ -2,9 +2,11 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
+use kerolox_engine::output::ColdAnswer;
 use kerolox_engine::{Answer, ColdPull, Completion, ConnectionId, Load, Origin, Request};
-use kerolox_log::files::Files;
+use kerolox_log::index::lookup::Blocks;
 use kerolox_protocol::remoting::reply::Reply;
 use parking_lot::{Condvar, Mutex};
 
@@ -99,22 +101,28 @@ impl Readers {
 }
 
 /// The body of a reader thread.
-pub fn run(shared: &Arc<Shared>, files: &Files) {
+pub fn run(shared: &Arc<Shared>, blocks: &Blocks) {
+    let report = |error: &dyn std::fmt::Display| {
+        shared.counters.damaged_reads.fetch_add(1, Ordering::Relaxed);
+        tracing::error!(%error, "stored messages cannot be read");
+    };
     while let Some(job) = shared.readers.next() {
         match job {
             Job::Later { origin, work } => send(shared, origin, work()),
             Job::Cold { origin, pull } => {
-                let (reply, errors) = pull.read(files);
-                for error in errors {
-                    let counter = &shared.counters.damaged_reads;
-                    counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                    tracing::error!(%error, "a stored message cannot be read");
-                }
+                let topic = pull.topic;
+                let ColdAnswer { reply, messages, bytes, errors } = pull.read(blocks);
+                errors.iter().for_each(|error| report(error));
                 send(shared, origin, reply);
+                if messages > 0 {
+                    let served = Request::Served { topic, messages, bytes };
+                    shared.submit_own(ConnectionId(0), served);
+                }
             }
             Job::Load(load) => {
-                let records = load.read(files);
-                let request = Request::Loaded { token: load.token, records };
+                let (answers, errors) = load.read(blocks);
+                errors.iter().for_each(|error| report(error));
+                let request = Request::Loaded { token: load.token, answers };
                 shared.submit_own(ConnectionId(0), request);
             }
         }

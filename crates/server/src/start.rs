@@ -12,15 +12,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use kerolox_engine::Engine;
+use kerolox_engine::keeper::{Found, Keeper, KeeperError};
 use kerolox_engine::state::ProgressFn;
-use kerolox_engine::{Engine, State};
 use kerolox_log::append::Appender;
 use kerolox_log::disk::{Disk, real::RealDisk};
 use kerolox_log::files::Files;
 use kerolox_log::flush::Writer;
 use kerolox_log::identity::{self, Identity, IdentityError};
-use kerolox_log::recover::{self, Origin, RecoverError, Report};
-use kerolox_log::snapshot;
+use kerolox_log::recover::{self, RecoverError, Report};
 use kerolox_namesrv::{Advertised, KvChange, LocalBroker, Names};
 use tokio::sync::{mpsc, oneshot};
 
@@ -47,6 +47,8 @@ pub enum StartError {
     Port { name: &'static str, port: u16, source: io::Error },
     #[error("{0}")]
     Recover(#[from] RecoverError),
+    #[error("{0}")]
+    Keeper(#[from] KeeperError),
     #[error("{what}: {source}")]
     Io { what: String, source: io::Error },
 }
@@ -58,6 +60,7 @@ impl StartError {
             StartError::Identity(IdentityError::Io { source, .. })
             | StartError::Recover(RecoverError::Io { source, .. })
             | StartError::Recover(RecoverError::SetAside { source, .. })
+            | StartError::Keeper(KeeperError::Io { source, .. })
             | StartError::Io { source, .. } => Some(source),
             _ => None,
         }
@@ -149,7 +152,7 @@ impl Listeners {
 struct Recovered {
     engine: Engine,
     files: Arc<Files>,
-    identity: Identity,
+    keeper: Keeper,
     report: Report,
 }
 
@@ -204,10 +207,10 @@ impl Server {
         ports: Ports,
         lock: File,
     ) -> Result<Server, StartError> {
-        let Recovered { engine, files, identity, .. } = recovered;
+        let Recovered { engine, files, keeper, .. } = recovered;
         let end = engine.confirmed();
+        let blocks = keeper.blocks.clone();
         let names = names(&options, &engine, ports.broker);
-        let config = engine.config.clone();
         let shards = options.shards.clamp(1, 64);
         let shared =
             Arc::new(Shared::new(engine, names, shards, Readers::default(), files.clone()));
@@ -215,23 +218,23 @@ impl Server {
         let housekeeping = Housekeeping {
             shared: shared.clone(),
             files: files.clone(),
-            identity,
+            keeper,
             data_dir: options.data_dir,
             retention: options.retention,
-            config,
             full: false,
+            blocks_failed: None,
         };
         housekeeping.prepare().map_err(io_error("making room on the disk for the log"))?;
-        let writer = Writer::new(files.clone(), end);
+        let writer = Writer::new(files, end);
         let house = thread("kerolox-house", move || housekeeping.run())?;
         let wakes = house.thread().clone();
         let logger = Logger::new(shared.clone(), writer, options.durability, wakes);
         let logger = thread("kerolox-log", move || logger.run())?;
         let mut threads = vec![house];
         for number in 0..READERS {
-            let (shared, files) = (shared.clone(), files.clone());
+            let (shared, blocks) = (shared.clone(), blocks.clone());
             threads.push(thread(&format!("kerolox-read-{number}"), move || {
-                readers::run(&shared, &files);
+                readers::run(&shared, &blocks);
             })?);
         }
         // The first round says what recovery believed.
@@ -360,21 +363,12 @@ fn recover(options: &Options, progress: &Arc<Progress>) -> Result<Recovered, Sta
     let (identity, file_size) = identity::open(&*disk, dir, options.file_size, fresh)?;
     let files = Files::open(disk.clone(), dir, file_size)
         .map_err(io_error(format!("opening the commit log in {}", dir.display())))?;
-    let (snapshot, unreadable) = snapshot::read_newest(&*disk, dir, &identity)
-        .map_err(io_error(format!("reading the snapshots in {}", dir.display())))?;
-    for what in unreadable {
-        tracing::error!("a snapshot cannot be used: {what}");
+    let files = Arc::new(files);
+    let found = Keeper::open(files.clone(), dir.clone(), identity, &options.engine)?;
+    let Found { keeper, mut state, origin, oddities } = found;
+    for oddity in oddities {
+        tracing::error!("{oddity}");
     }
-    if snapshot.is_none() && files.first().is_some_and(|first| first.0 > 0) {
-        tracing::error!(
-            "no snapshot holds the state before the oldest file: settings, offsets and delays of before are lost, topics get default settings"
-        );
-    }
-    let mut state = State::new(&options.engine);
-    let origin = snapshot.map(|snapshot| {
-        state.restore(&snapshot.state);
-        Origin { position: snapshot.position, before: snapshot.before }
-    });
     let progress = progress.clone();
     state.on_progress = Some(ProgressFn(Box::new(move |done, total| progress.set(done, total))));
     let (resume, report) = recover::recover(&files, dir, &identity, origin, &mut state)?;
@@ -390,8 +384,8 @@ fn recover(options: &Options, progress: &Arc<Progress>) -> Result<Recovered, Sta
     config.process = [0; 6];
     config.process.copy_from_slice(&fresh.number[..6]);
     let log = Appender::new(identity, file_size, resume);
-    let engine = Engine::new(config, state, log, &report);
-    Ok(Recovered { engine, files: Arc::new(files), identity, report })
+    let engine = Engine::new(config, state, log, keeper.blocks.clone(), &report);
+    Ok(Recovered { engine, files, keeper, report })
 }
 
 fn fresh_identity() -> io::Result<Identity> {

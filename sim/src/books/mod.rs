@@ -45,6 +45,15 @@ impl Damage {
         self.places.entry(topic.to_owned()).or_default().insert((queue, offset));
     }
 
+    /// What a recovery finds is lost from then on.
+    pub(crate) fn add(&mut self, more: &Damage) {
+        self.positions.extend(&more.positions);
+        self.state |= more.state;
+        for (topic, places) in &more.places {
+            self.places.entry(topic.clone()).or_default().extend(places);
+        }
+    }
+
     /// Whether this place of a queue is lost.
     pub(crate) fn took(&self, topic: &str, queue: i32, offset: i64) -> bool {
         self.places.get(topic).is_some_and(|places| places.contains(&(queue, offset)))

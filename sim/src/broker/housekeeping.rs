@@ -7,20 +7,24 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use kerolox_engine::keeper::{Keeper, KeeperError};
 use kerolox_engine::turn::Closed;
-use kerolox_engine::{Config, Engine, State};
+use kerolox_engine::{Engine, State};
 use kerolox_log::PhysicalOffset;
 use kerolox_log::disk::DiskFile;
 use kerolox_log::files::Files;
 use kerolox_log::identity::Identity;
-use kerolox_log::recover::{self, Origin, RecoverError};
-use kerolox_log::snapshot::{self, Snapshot};
+use kerolox_log::index::block::BlockError;
+use kerolox_log::index::lookup::AskError;
+use kerolox_log::recover::RecoverError;
 
 /// See the module's documentation.
 pub(crate) struct Housekeeping {
     pub(crate) identity: Identity,
+    pub(crate) keeper: Keeper,
+    /// Not after damage was done: a block would hold what is left.
+    pub(crate) makes_blocks: bool,
     pub(crate) data_dir: PathBuf,
-    pub(crate) config: Config,
     pub(crate) full: bool,
     /// Bytes of zeros ahead of the log's end.
     pub(crate) zero_ahead: u64,
@@ -96,31 +100,35 @@ impl Housekeeping {
         if self.log_bytes_max == 0 || confirmed.0 <= next || stored <= self.log_bytes_max {
             return Ok(false);
         }
-        self.retired = self.retired.max(next);
-        self.fold(files, oldest, PhysicalOffset(next))?;
-        let mut from = 0;
-        while let Some(more) = engine.state.trim_some(PhysicalOffset(next), from, 64) {
-            from = more;
+        let next = PhysicalOffset(next);
+        if self.keeper.position() < next {
+            return Ok(false);
         }
+        self.retired = self.retired.max(next.0);
+        let mut state = |work: &mut dyn FnMut(&mut State)| work(&mut engine.state);
+        self.keeper.retire(next, &mut state).map_err(io_error)?;
         files.delete(oldest)?;
+        self.keeper.remove_blocks(next).map_err(io_error)?;
         Ok(true)
     }
 
-    /// Writes the state up to `until` into a snapshot: what the file before it holds may go.
-    fn fold(&self, files: &Files, oldest: u64, until: PhysicalOffset) -> io::Result<()> {
-        let disk = &**files.disk();
-        let (last, _) = snapshot::read_newest(disk, &self.data_dir, &self.identity)?;
-        let mut state = State::for_folding(&self.config);
-        let origin = last.filter(|s| s.position.0 >= oldest).map(|snapshot| {
-            state.restore(&snapshot.state);
-            Origin { position: snapshot.position, before: snapshot.before }
-        });
-        let folded = match recover::fold(files, &self.identity, origin, until, &mut state) {
-            Err(RecoverError::Io { source, .. }) => return Err(source),
-            other => other.map_err(io::Error::other)?,
-        };
-        let snapshot =
-            Snapshot { position: folded.position, before: folded.before, state: state.dump() };
-        snapshot::write(disk, &self.data_dir, &self.identity, &snapshot)
+    /// Makes the index block of the next stretch, if that is finished.
+    pub(crate) fn make_block(&mut self, engine: &mut Engine) -> io::Result<()> {
+        if !self.makes_blocks {
+            return Ok(());
+        }
+        let synced = engine.log.flushed();
+        let mut state = |work: &mut dyn FnMut(&mut State)| work(&mut engine.state);
+        self.keeper.advance(synced, &mut state).map(drop).map_err(io_error)
+    }
+}
+
+/// The disk's own error, where there is one.
+fn io_error(error: KeeperError) -> io::Error {
+    match error {
+        KeeperError::Io { source, .. } => source,
+        KeeperError::Ask(AskError::Block(BlockError::Io(_, source)))
+        | KeeperError::Ask(AskError::Log(RecoverError::Io { source, .. })) => source,
+        other => io::Error::other(other),
     }
 }

@@ -235,8 +235,8 @@ impl Broker {
         let incoming = Incoming { origin: own_origin(false), request };
         self.engine.handle(incoming, clock.now(), &mut out);
         while let Some(load) = out.loads.pop() {
-            let records = load.read(&self.files);
-            let request = Request::Loaded { token: load.token, records };
+            let (answers, _) = load.read(&self.engine.blocks);
+            let request = Request::Loaded { token: load.token, answers };
             let incoming = Incoming { origin: own_origin(true), request };
             self.engine.handle(incoming, clock.now(), &mut out);
         }
@@ -247,7 +247,7 @@ impl Broker {
             Some(Message::Reply(Completion { answer: Answer::Now(reply), .. })) => Ok(reply),
             Some(Message::Reply(Completion { answer: Answer::Later(work), .. })) => Ok(work()),
             Some(Message::Reply(Completion { answer: Answer::Cold(pull), .. })) => {
-                Ok(pull.read(&self.files).0)
+                Ok(pull.read(&self.engine.blocks).reply)
             }
             Some(Message::Push(_)) | None => Err(Violation("a question got no answer".into())),
         }

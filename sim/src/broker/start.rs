@@ -6,14 +6,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use kerolox_engine::{Engine, Output, State};
+use kerolox_engine::keeper::{Found, Keeper};
+use kerolox_engine::{Engine, Output};
 use kerolox_log::append::Appender;
 use kerolox_log::disk::Disk;
 use kerolox_log::files::Files;
 use kerolox_log::flush::Writer;
 use kerolox_log::identity::{self, Identity};
-use kerolox_log::recover::{self, Origin, Report};
-use kerolox_log::snapshot;
+use kerolox_log::recover::{self, Report};
 use kerolox_log::tail::Tail;
 
 use crate::broker::Broker;
@@ -30,8 +30,8 @@ pub(crate) const DATA_DIR: &str = "/data";
 pub(crate) struct Started {
     pub(crate) broker: Broker,
     pub(crate) report: Report,
-    /// The snapshot's position, if there is one.
-    pub(crate) snapshot: Option<u64>,
+    /// Where the walk began: what lies before is in snapshots and index blocks.
+    pub(crate) walked_from: u64,
     /// Snapshots that could not be read, changes that nobody knows.
     pub(crate) oddities: Vec<String>,
 }
@@ -51,13 +51,10 @@ pub(crate) fn start(
         .map_err(|e| format!("identity: {e}"))?;
     let files =
         Files::open(disk.clone(), dir, file_size).map_err(|e| format!("opening the log: {e}"))?;
-    let (snapshot, mut oddities) = snapshot::read_newest(&*disk, dir, &identity)
-        .map_err(|e| format!("reading the snapshots: {e}"))?;
-    let mut state = State::new(&config);
-    let origin = snapshot.map(|snapshot| {
-        state.restore(&snapshot.state);
-        Origin { position: snapshot.position, before: snapshot.before }
-    });
+    let files = Arc::new(files);
+    let found = Keeper::open(files.clone(), dir.to_owned(), identity, &config);
+    let Found { keeper, mut state, origin, mut oddities } =
+        found.map_err(|e| format!("snapshots and index: {e}"))?;
     let (resume, report) = recover::recover(&files, dir, &identity, origin, &mut state)
         .map_err(|e| format!("recovery: {e}"))?;
     if state.unknown_changes > 0 {
@@ -66,18 +63,18 @@ pub(crate) fn start(
     let mut engine_config = config.clone();
     engine_config.process.copy_from_slice(&fresh.number[..6]);
     let log = Appender::new(identity, file_size, resume);
-    let mut engine = Engine::new(engine_config, state, log, &report);
+    let mut engine = Engine::new(engine_config, state, log, keeper.blocks.clone(), &report);
     engine.tail = Tail::new(plan.tail_bytes);
     // Not the log's end: the engine's first state change may have closed a round already.
     let end = engine.confirmed();
-    let files = Arc::new(files);
     files.claim(end);
     let broker = Broker {
         writer: Writer::new(files.clone(), end),
         housekeeping: Housekeeping {
             identity,
+            keeper,
+            makes_blocks: true,
             data_dir: dir.to_owned(),
-            config,
             full: false,
             zero_ahead: plan.zero_ahead,
             unsynced: None,
@@ -100,6 +97,6 @@ pub(crate) fn start(
         failed: false,
         writer_failed: false,
     };
-    let snapshot = origin.map(|origin| origin.position.0);
-    Ok(Started { broker, report, snapshot, oddities })
+    let walked_from = report.begin.0;
+    Ok(Started { broker, report, walked_from, oddities })
 }

@@ -10,7 +10,7 @@ use kerolox_protocol::remoting::reply::{Body, Reply, cut};
 
 use crate::limits::{FORWARD_MS_MAX, PENDING_MAX};
 use crate::load::Continuation;
-use crate::output::{ConnectionId, Output, Push};
+use crate::output::{ConnectionId, Loaded, Output, Push};
 use crate::request::Origin;
 use crate::requests::send_back::no_record;
 use crate::turn::Engine;
@@ -73,7 +73,9 @@ impl Engine {
         };
         let at = PhysicalOffset(at);
         match self.hot_record(at) {
-            Some(record) => self.direct_loaded(origin, &header, at, &[Some(record)], now, out),
+            Some(record) => {
+                self.direct_loaded(origin, &header, at, &[Some(record).into()], now, out)
+            }
             None => self.load_named(origin, at, Continuation::Direct { origin, header, at }, out),
         }
     }
@@ -83,11 +85,11 @@ impl Engine {
         origin: Origin,
         header: &ConsumeDirectly,
         at: PhysicalOffset,
-        records: &[Option<Bytes>],
+        records: &[Loaded],
         now: i64,
         out: &mut Output,
     ) {
-        let bytes = records.first().and_then(Option::as_ref);
+        let bytes = records.first().and_then(Loaded::record);
         let Some(record) = self.verify(at, bytes) else {
             out.reply(origin, no_record(at));
             return;

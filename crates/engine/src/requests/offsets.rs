@@ -1,6 +1,7 @@
 //! 14, 15: how far a group is. 29, 30, 31, 32: how far a queue goes, and when its messages came.
 
-use kerolox_log::index::queue::Boundary;
+use kerolox_log::index::lookup::AskError;
+use kerolox_log::index::queue::{Boundary, Look, Queue};
 use kerolox_protocol::remoting::codes::response;
 use kerolox_protocol::remoting::offsets::{
     OffsetReply, QueryConsumerOffset, QueueQuestion, SearchOffset, TimestampReply,
@@ -8,7 +9,7 @@ use kerolox_protocol::remoting::offsets::{
 };
 use kerolox_protocol::remoting::reply::{Reply, ReplyFields};
 
-use crate::output::Output;
+use crate::output::{Answer, Output};
 use crate::request::Origin;
 use crate::topics::Topic;
 use crate::turn::Engine;
@@ -45,8 +46,9 @@ impl Engine {
     /// Whether a queue still begins at 0, and its first message is near the log's end.
     fn starts_hot(&self, topic: &str, queue: i32) -> bool {
         let Some(topic) = self.state.topics.by_name(topic) else { return false };
-        let first = topic.queue(queue).and_then(|state| state.index.get(0));
-        let first = first.map(|entry| entry.place.offset.0);
+        let begins = |index: &Queue| index.min() == 0 && index.next() > 0;
+        let index = topic.queue(queue).map(|state| &state.index).filter(|index| begins(index));
+        let first = index.map(Queue::origin);
         first.is_some_and(|first| self.log.end().0 - first <= self.config.hot_bytes)
     }
 
@@ -101,53 +103,80 @@ impl Engine {
         topic: &str,
         queue: i32,
         out: &mut Output,
-        answer: impl FnOnce(&Topic) -> Reply,
+        answer: impl FnOnce(&Topic) -> Answer,
     ) {
         let reply = match self.state.topics.by_name(topic) {
             None => {
                 let remark = format!("topic[{topic}] not exist, apply first please!");
-                Reply::refuse(response::TOPIC_NOT_EXIST, remark)
+                Answer::Now(Reply::refuse(response::TOPIC_NOT_EXIST, remark))
             }
             Some(_) if queue < 0 => {
                 let remark = format!("queueId[{queue}] is illegal, topic[{topic}]");
-                Reply::refuse(response::INVALID_PARAMETER, remark)
+                Answer::Now(Reply::refuse(response::INVALID_PARAMETER, remark))
             }
             Some(topic) => answer(topic),
         };
-        out.reply(origin, reply);
+        out.answer(origin, reply, None);
     }
 
     /// 30: what is confirmed, not what is on its way.
     pub(crate) fn max_offset(&mut self, origin: Origin, h: &QueueQuestion, out: &mut Output) {
-        self.on_queue(origin, &h.topic, h.queue_id, out, |topic| offset(topic.range(h.queue_id).1));
+        self.on_queue(origin, &h.topic, h.queue_id, out, |topic| {
+            Answer::Now(offset(topic.range(h.queue_id).1))
+        });
     }
 
     /// 31.
     pub(crate) fn min_offset(&mut self, origin: Origin, h: &QueueQuestion, out: &mut Output) {
-        self.on_queue(origin, &h.topic, h.queue_id, out, |topic| offset(topic.range(h.queue_id).0));
+        self.on_queue(origin, &h.topic, h.queue_id, out, |topic| {
+            Answer::Now(offset(topic.range(h.queue_id).0))
+        });
     }
 
     /// 29.
     pub(crate) fn search_offset(&mut self, origin: Origin, h: &SearchOffset, out: &mut Output) {
         let upper = h.boundary_type.as_ref().is_some_and(|b| b.eq_ignore_ascii_case("upper"));
         let boundary = if upper { Boundary::Upper } else { Boundary::Lower };
+        let blocks = self.blocks.clone();
         self.on_queue(origin, &h.topic, h.queue_id, out, |topic| {
-            let found = topic
-                .queue(h.queue_id)
-                .map_or(0, |q| q.index.seek_time(h.timestamp, boundary, q.visible));
-            offset(found)
+            let Some(queue) = topic.queue(h.queue_id) else { return Answer::Now(offset(0)) };
+            let seek = queue.index.seek_time(h.timestamp, boundary, queue.visible);
+            if seek.older.is_none() {
+                return Answer::Now(offset(seek.finish(None)));
+            }
+            let work = move || match blocks.ask(|blocks| blocks.finish(&seek)) {
+                Ok(found) => offset(found),
+                Err(error) => unreadable(&error),
+            };
+            Answer::Later(Box::new(work))
         });
     }
 
     /// 32: −1 if the queue is empty.
     pub(crate) fn earliest_time(&mut self, origin: Origin, h: &QueueQuestion, out: &mut Output) {
+        let reply = |timestamp| Reply::with(ReplyFields::Timestamp(TimestampReply { timestamp }));
+        let blocks = self.blocks.clone();
         self.on_queue(origin, &h.topic, h.queue_id, out, |topic| {
-            let first = topic.queue(h.queue_id).and_then(|q| {
-                let min = q.index.min();
-                q.index.get(min).filter(|_| min < q.visible)
-            });
-            let timestamp = first.map_or(-1, |entry| entry.store_timestamp);
-            Reply::with(ReplyFields::Timestamp(TimestampReply { timestamp }))
+            let index = topic.queue(h.queue_id).filter(|q| q.index.min() < q.visible);
+            let Some(index) = index.map(|q| &q.index) else { return Answer::Now(reply(-1)) };
+            let min = index.min();
+            match index.look(min) {
+                Look::Here(entry) => {
+                    Answer::Now(reply(entry.map_or(-1, |entry| entry.store_timestamp)))
+                }
+                Look::Older(link) => Answer::Later(Box::new(move || {
+                    match blocks.ask(|blocks| blocks.entries(link, min, 1)) {
+                        Ok(found) => reply(found.first().map_or(-1, |(_, e)| e.store_timestamp)),
+                        Err(error) => unreadable(&error),
+                    }
+                })),
+            }
         });
     }
+}
+
+/// The index cannot be read.
+pub(crate) fn unreadable(error: &AskError) -> Reply {
+    let remark = format!("the index cannot be read: {error}; see the broker's log");
+    Reply::refuse(response::SYSTEM_ERROR, remark)
 }

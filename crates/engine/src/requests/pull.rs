@@ -2,18 +2,23 @@
 //! ([`crate::park`]) and is answered from memory when one arrives (`crate::watermark`).
 
 use kerolox_log::PhysicalOffset;
+use kerolox_log::index::queue::Look;
 use kerolox_protocol::remoting::admin::perm;
 use kerolox_protocol::remoting::codes::response;
 use kerolox_protocol::remoting::pull::{Pull, Pulled, sys_flag};
 use kerolox_protocol::remoting::reply::{Body, Reply, ReplyFields};
 use kerolox_protocol::tags::{TagFilter, is_tag_type};
 
-use crate::limits::{PARK_MS_MAX, PARKED_MAX, PULL_BYTES_MAX, PULL_MESSAGES_MAX, PULL_SCAN_MAX};
-use crate::output::{Answer, ColdPull, ConnectionId, Output};
+use crate::limits::{PARK_MS_MAX, PARKED_MAX, PULL_MESSAGES_MAX, PULL_SCAN_MAX};
+use crate::output::{Answer, ColdMessages, ColdPull, ConnectionId, Output, choose};
 use crate::park::{Parked, Waiting};
 use crate::request::Origin;
 use crate::topics::TopicId;
 use crate::turn::Engine;
+
+/// For each message that a pull wants so many entries are looked at, where they come from disk and
+/// memory.
+const HERE_MAX: usize = 4;
 
 /// What one look into a queue found.
 enum Looked {
@@ -204,32 +209,30 @@ impl Engine {
         max: i64,
     ) -> Looked {
         let topic = self.state.topics.get(id).expect("just found");
-        let queue = topic.queue(pull.queue_id).expect("it holds messages");
+        let index = &topic.queue(pull.queue_id).expect("it holds messages").index;
         let wanted = usize::try_from(pull.max_msg_nums).unwrap_or(1).clamp(1, PULL_MESSAGES_MAX);
-        let mut messages = Vec::with_capacity(wanted.min(32));
-        let mut bytes = 0;
-        let mut next = pull.queue_offset;
-        for (offset, entry) in queue.index.range(pull.queue_offset, max).take(PULL_SCAN_MAX) {
-            let size = entry.place.size as usize;
-            // Size 0: a message that damage took.
-            if size > 0 && filter.matches(entry.tags_code) {
-                if !messages.is_empty() && bytes + size > PULL_BYTES_MAX {
-                    break;
-                }
-                messages.push((offset, entry.place));
-                bytes += size;
-            }
-            next = offset + 1;
-            if messages.len() == wanted {
-                break;
-            }
-        }
-        let pulled = Pulled {
+        let from = pull.queue_offset;
+        let pulled = |next| Pulled {
             suggest_which_broker_id: 0,
             next_begin_offset: next,
             min_offset: min,
             max_offset: max,
         };
+        if let Look::Older(link) = index.look(from) {
+            self.state.offsets.set_pulled(&pull.consumer_group, &pull.topic, pull.queue_id, from);
+            let pulled = pulled(index.first_here());
+            let few = index.first_here() - from <= wanted as i64 * HERE_MAX as i64;
+            let here = if few { wanted * HERE_MAX } else { 0 };
+            let here = index.range(index.first_here(), max).take(here).collect();
+            let filter = filter.clone();
+            let messages = ColdMessages::Older { link, from, here, filter, wanted };
+            let cold = ColdPull { topic: id, pulled, messages };
+            return Looked::Found(Answer::Cold(Box::new(cold)));
+        }
+        let entries = index.range(from, max).take(PULL_SCAN_MAX);
+        let (messages, next) = choose(entries, from, filter, wanted);
+        let bytes: usize = messages.iter().map(|(_, place)| place.size as usize).sum();
+        let pulled = pulled(next);
         self.state.offsets.set_pulled(&pull.consumer_group, &pull.topic, pull.queue_id, next);
         if messages.is_empty() {
             let reply = Reply {
@@ -240,13 +243,6 @@ impl Engine {
             };
             return Looked::Found(Answer::Now(reply));
         }
-        let count = messages.len() as u64;
-        if let Some(topic) = self.state.topics.get_mut(id) {
-            topic.counters.messages_out += count;
-            topic.counters.bytes_out += bytes as u64;
-        }
-        self.counters.messages_out += count;
-        self.counters.bytes_out += bytes as u64;
         let mut body = Vec::with_capacity(messages.len());
         let (mut from, mut to) = (PhysicalOffset(0), PhysicalOffset(0));
         for (_, place) in &messages {
@@ -264,17 +260,30 @@ impl Engine {
             match self.tail.get(place.offset, place.size) {
                 Some(slice) => body.push(slice),
                 None => {
-                    return Looked::Found(Answer::Cold(Box::new(ColdPull { pulled, messages })));
+                    let messages = ColdMessages::Here(messages);
+                    let cold = ColdPull { topic: id, pulled, messages };
+                    return Looked::Found(Answer::Cold(Box::new(cold)));
                 }
             }
             (from, to) = (place.offset, place.offset.plus(u64::from(place.size)));
         }
+        self.served(id, messages.len() as u64, bytes as u64);
         Looked::Found(Answer::Now(Reply {
             code: response::SUCCESS,
             remark: None,
             fields: ReplyFields::Pulled(pulled),
             body: Body::Many(body),
         }))
+    }
+
+    /// Counts messages that went to consumers.
+    pub(crate) fn served(&mut self, topic: TopicId, messages: u64, bytes: u64) {
+        if let Some(topic) = self.state.topics.get_mut(topic) {
+            topic.counters.messages_out += messages;
+            topic.counters.bytes_out += bytes;
+        }
+        self.counters.messages_out += messages;
+        self.counters.bytes_out += bytes;
     }
 
     /// A message arrived: answers the pulls that wait for one like it.

@@ -11,7 +11,7 @@ use kerolox_protocol::remoting::reply::{Body, Reply, ReplyFields};
 
 use crate::limits::{PENDING_MAX, QUERY_BYTES_MAX, QUERY_CANDIDATES_MAX, QUERY_MESSAGES_MAX};
 use crate::load::Continuation;
-use crate::output::{Load, LoadItem, Output};
+use crate::output::{Load, LoadItem, Loaded, Output};
 use crate::request::Origin;
 use crate::requests::send_back::no_record;
 use crate::turn::Engine;
@@ -21,7 +21,7 @@ impl Engine {
     pub(crate) fn view_message(&mut self, origin: Origin, header: &ViewMessage, out: &mut Output) {
         let at = PhysicalOffset(header.offset as u64);
         match self.hot_record(at) {
-            Some(record) => self.view_loaded(origin, at, &[Some(record)], out),
+            Some(record) => self.view_loaded(origin, at, &[Some(record).into()], out),
             None => self.load_named(origin, at, Continuation::View { origin, at }, out),
         }
     }
@@ -30,10 +30,10 @@ impl Engine {
         &mut self,
         origin: Origin,
         at: PhysicalOffset,
-        records: &[Option<Bytes>],
+        records: &[Loaded],
         out: &mut Output,
     ) {
-        let bytes = records.first().and_then(Option::as_ref);
+        let bytes = records.first().and_then(Loaded::record);
         let reply = match self.verify(at, bytes) {
             Some(record) => Reply::body(Bytes::copy_from_slice(record.bytes)),
             None => no_record(at),
@@ -52,11 +52,14 @@ impl Engine {
             .take(QUERY_CANDIDATES_MAX)
             .collect();
         let unknown = self.state.topics.find(&header.topic).is_none();
-        if candidates.is_empty() || unknown || self.pending.count() >= PENDING_MAX {
+        if unknown || self.pending.count() >= PENDING_MAX {
             out.reply(origin, nothing_found());
             return;
         }
-        let items = candidates.iter().map(|at| LoadItem::At(*at)).collect();
+        let mut items: Vec<_> = candidates.iter().map(|at| LoadItem::At(*at)).collect();
+        let times = header.begin_timestamp..=header.end_timestamp;
+        let max = QUERY_CANDIDATES_MAX - candidates.len();
+        items.push(LoadItem::Keys { hash, times, max });
         let token = self.pending.load(Continuation::Query { origin, header, candidates });
         out.loads.push(Load { token, items });
     }
@@ -66,7 +69,7 @@ impl Engine {
         origin: Origin,
         header: &QueryMessage,
         candidates: &[PhysicalOffset],
-        records: &[Option<Bytes>],
+        records: &[Loaded],
         out: &mut Output,
     ) {
         let wanted = if header.unique_key_query { 32 } else { header.max_num.max(0) as usize };
@@ -74,11 +77,20 @@ impl Engine {
         let mut body = Vec::new();
         let mut bytes = 0;
         let (mut last_time, mut last_at) = (0, 0);
-        for (at, record) in candidates.iter().zip(records) {
+        let here = candidates.iter().zip(records);
+        let here = here.filter_map(|(at, answer)| Some((*at, answer.record()?)));
+        let older = records.iter().flat_map(|answer| match answer {
+            Loaded::Records(records) => &records[..],
+            _ => &[],
+        });
+        let older = older.map(|(at, record)| (*at, record));
+        // While a block is being taken over a message is found twice.
+        let older = older.filter(|(at, _)| !candidates.contains(at));
+        for (at, record) in here.chain(older) {
             if body.len() >= wanted || bytes > QUERY_BYTES_MAX {
                 break;
             }
-            let Some(view) = self.verify(*at, record.as_ref()) else { continue };
+            let Some(view) = self.verify(at, Some(record)) else { continue };
             let in_time =
                 (header.begin_timestamp..=header.end_timestamp).contains(&view.store_timestamp);
             if view.topic != &*header.topic || !in_time || !carries(&view, header) {
@@ -87,7 +99,7 @@ impl Engine {
             last_time = last_time.max(view.store_timestamp);
             last_at = last_at.max(at.0 as i64);
             bytes += view.bytes.len();
-            body.push(record.clone().unwrap_or_default());
+            body.push(record.bytes.clone());
         }
         if body.is_empty() {
             out.reply(origin, nothing_found());

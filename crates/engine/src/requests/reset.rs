@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use kerolox_log::PhysicalOffset;
-use kerolox_log::index::queue::Boundary;
+use kerolox_log::index::queue::{Boundary, Seek};
 use kerolox_protocol::json::write::{MessageQueue, by_queue};
 use kerolox_protocol::remoting::admin::ResetOffset;
 use kerolox_protocol::remoting::client::ResetClientOffset;
@@ -12,19 +12,70 @@ use kerolox_protocol::remoting::codes::{request, response};
 use kerolox_protocol::remoting::reply::Reply;
 
 use crate::change::Change;
-use crate::output::{Output, Push};
+use crate::limits::PENDING_MAX;
+use crate::load::Continuation;
+use crate::output::{Load, LoadItem, Loaded, Output, Push};
 use crate::request::Origin;
 use crate::turn::Engine;
 
+/// A queue, and where it goes; or how to find that.
+type Target = (i32, Result<i64, Seek>);
+
 impl Engine {
     pub(crate) fn reset_offset(&mut self, origin: Origin, header: &ResetOffset, out: &mut Output) {
-        match self.reset(header, out) {
+        let targets = match self.targets(header) {
+            Ok(targets) => targets,
+            Err(refusal) => return out.reply(origin, refusal),
+        };
+        let older = |target: &Target| match target.1 {
+            Err(seek) => Some(LoadItem::Seek(seek)),
+            Ok(_) => None,
+        };
+        let items: Vec<LoadItem> = targets.iter().filter_map(older).collect();
+        let targets: Vec<_> =
+            targets.into_iter().map(|(queue, offset)| (queue, offset.ok())).collect();
+        if items.is_empty() {
+            return self.reset_loaded(origin, header, &targets, &[], out);
+        }
+        if self.pending.count() >= PENDING_MAX {
+            let remark = "[OVERLOAD]system busy, too many requests wait for the disk";
+            return out.reply(origin, Reply::refuse(response::SYSTEM_BUSY, remark));
+        }
+        let header = header.clone();
+        let token = self.pending.load(Continuation::Reset { origin, header, targets });
+        out.loads.push(Load { token, items });
+    }
+
+    /// Where each queue goes is known. `targets`: what was known before; the answers hold the rest.
+    pub(crate) fn reset_loaded(
+        &mut self,
+        origin: Origin,
+        header: &ResetOffset,
+        targets: &[(i32, Option<i64>)],
+        answers: &[Loaded],
+        out: &mut Output,
+    ) {
+        let mut answers = answers.iter();
+        let mut known = Vec::with_capacity(targets.len());
+        for (queue, offset) in targets {
+            let offset = match (offset, offset.is_none().then(|| answers.next()).flatten()) {
+                (Some(offset), _) => *offset,
+                (None, Some(Loaded::Offset(offset))) => *offset,
+                _ => {
+                    let remark = "the index cannot be read; see the broker's log";
+                    return out.reply(origin, Reply::refuse(response::SYSTEM_ERROR, remark));
+                }
+            };
+            known.push((*queue, offset));
+        }
+        match self.reset(header, known, out) {
             Ok(reply) => out.reply_at(origin, reply, self.log.confirm_at()),
             Err(refusal) => out.reply(origin, refusal),
         }
     }
 
-    fn reset(&mut self, header: &ResetOffset, out: &mut Output) -> Result<Reply, Reply> {
+    /// Where each queue is to go, as far as that is known in memory.
+    fn targets(&self, header: &ResetOffset) -> Result<Vec<Target>, Reply> {
         let (group, topic) = (&*header.group, &*header.topic);
         let Some(known) = self.state.topics.by_name(topic) else {
             let remark = format!("Topic {topic} does not exist");
@@ -44,20 +95,33 @@ impl Engine {
                     );
                     return Err(Reply::refuse(response::SYSTEM_ERROR, remark));
                 }
-                targets.push((queue, offset));
+                targets.push((queue, Ok(offset)));
             }
             _ => {
                 for queue in 0..known.config.read_queue_nums {
                     let (_, max) = known.range(queue);
                     let offset = match known.queue(queue) {
-                        _ if header.timestamp < 0 => max,
-                        Some(q) => q.index.seek_time(header.timestamp, Boundary::Lower, max),
-                        None => 0,
+                        _ if header.timestamp < 0 => Ok(max),
+                        Some(q) => {
+                            let seek = q.index.seek_time(header.timestamp, Boundary::Lower, max);
+                            if seek.older.is_some() { Err(seek) } else { Ok(seek.finish(None)) }
+                        }
+                        None => Ok(0),
                     };
                     targets.push((queue, offset));
                 }
             }
         }
+        Ok(targets)
+    }
+
+    fn reset(
+        &mut self,
+        header: &ResetOffset,
+        mut targets: Vec<(i32, i64)>,
+        out: &mut Output,
+    ) -> Result<Reply, Reply> {
+        let (group, topic) = (&*header.group, &*header.topic);
         if !header.is_force {
             // Without force only backwards.
             targets.retain(|(queue, offset)| {

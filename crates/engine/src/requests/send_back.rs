@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use kerolox_log::PhysicalOffset;
 use kerolox_log::append::AppendError;
+use kerolox_log::index::queue::Look;
 use kerolox_protocol::names::{RETRY_PREFIX, retry_topic};
 use kerolox_protocol::record::{NewRecord, View};
 use kerolox_protocol::remoting::admin::perm;
@@ -13,7 +14,7 @@ use kerolox_protocol::remoting::send::SendBack;
 use kerolox_protocol::{ids, properties};
 
 use crate::load::Continuation;
-use crate::output::{Load, LoadItem, Output};
+use crate::output::{Load, LoadItem, Loaded, Output, Record, is_at};
 use crate::request::Origin;
 use crate::requests::send::not_stored;
 use crate::turn::Engine;
@@ -47,7 +48,7 @@ impl Engine {
         }
         let at = PhysicalOffset(header.offset as u64);
         if let Some(record) = self.hot_record(at) {
-            self.send_back_loaded(origin, &header, &[Some(record)], now, out);
+            self.send_back_loaded(origin, &header, &[Some(record).into()], now, out);
             return;
         }
         self.load_named(origin, at, Continuation::SendBack { origin, header }, out);
@@ -69,42 +70,46 @@ impl Engine {
         out.loads.push(Load { token, items: vec![LoadItem::At(at)] });
     }
 
-    /// The record at a position, if it is in memory.
+    /// The record at a position, if it and its index entry are in memory.
     pub(crate) fn hot_record(&self, at: PhysicalOffset) -> Option<Bytes> {
         let head = self.tail.get(at, 4)?;
         let size = u32::from_be_bytes(*head.first_chunk()?);
-        self.tail.get(at, size)
+        let record = self.tail.get(at, size)?;
+        let view = View::parse(&record).ok()?;
+        let queue = self.state.topics.by_name(view.topic)?.queue(view.queue_id)?;
+        let older = matches!(queue.index.look(view.queue_offset), Look::Older(_));
+        (!older).then_some(record)
     }
 
-    /// Whether these bytes are the record that the index knows at this position: a position may
-    /// lie in the middle of a body that was made to look like a record.
+    /// Whether this is the record that the index knows at this position: a position may lie in the
+    /// middle of a body that was made to look like a record.
     pub(crate) fn verify<'a>(
         &self,
         at: PhysicalOffset,
-        bytes: Option<&'a Bytes>,
+        record: Option<&'a Record>,
     ) -> Option<View<'a>> {
-        let record = View::parse(bytes?).ok()?;
-        let topic = self.state.topics.by_name(record.topic)?;
-        let queue = topic.queue(record.queue_id)?;
-        let entry = queue.index.get(record.queue_offset)?;
-        let place = entry.place;
-        let same = place.offset == at
-            && place.size as usize == record.bytes.len()
-            && record.queue_offset < queue.visible
-            && kerolox_log::record_crc(record.bytes) == place.crc;
-        same.then_some(record)
+        let Record { bytes, vouched } = record?;
+        let view = View::parse(bytes).ok()?;
+        let topic = self.state.topics.by_name(view.topic)?;
+        let queue = topic.queue(view.queue_id)?;
+        let offset = view.queue_offset;
+        let known = match queue.index.look(offset) {
+            Look::Here(entry) => is_at(&entry?, at, bytes),
+            Look::Older(_) => *vouched,
+        };
+        (known && at >= topic.born && offset < queue.visible).then_some(view)
     }
 
     pub(crate) fn send_back_loaded(
         &mut self,
         origin: Origin,
         header: &SendBack,
-        records: &[Option<Bytes>],
+        records: &[Loaded],
         now: i64,
         out: &mut Output,
     ) {
         let at = PhysicalOffset(header.offset as u64);
-        let bytes = records.first().and_then(Option::as_ref);
+        let bytes = records.first().and_then(Loaded::record);
         let Some(record) = self.verify(at, bytes) else {
             out.reply(origin, no_record(at));
             return;

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use kerolox_log::index::lookup::Blocks;
+use kerolox_log::index::queue::Look;
 use kerolox_protocol::json::write::{MessageQueue, by_queue};
 use kerolox_protocol::names::retry_topic;
 use kerolox_protocol::remoting::admin::{
@@ -10,10 +12,21 @@ use kerolox_protocol::remoting::admin::{
 use kerolox_protocol::remoting::codes::response;
 use kerolox_protocol::remoting::reply::Reply;
 
-use crate::output::Output;
+use crate::output::{Answer, Output};
 use crate::request::Origin;
 use crate::topics::Topic;
 use crate::turn::Engine;
+
+/// When the message before an offset was stored, in ms; 0 if that is not known.
+pub(super) fn time_before(blocks: &Blocks, (look, offset): (Look<Option<i64>>, i64)) -> i64 {
+    match look {
+        Look::Here(time) => time.unwrap_or(0),
+        Look::Older(link) => {
+            let entry = blocks.ask(|blocks| blocks.entry(link, offset - 1));
+            entry.ok().flatten().map_or(0, |entry| entry.store_timestamp)
+        }
+    }
+}
 
 impl Engine {
     fn queue_name(&self, topic: &Topic, queue_id: i32) -> MessageQueue {
@@ -32,15 +45,24 @@ impl Engine {
             return;
         };
         let queues = topic.config.read_queue_nums.max(topic.config.write_queue_nums);
-        let rows = (0..queues).map(|queue| {
-            let (min_offset, max_offset) = topic.range(queue);
-            let last = topic.queue(queue).and_then(|q| q.index.get(max_offset - 1));
-            let last_update_timestamp = last.map_or(0, |entry| entry.store_timestamp);
-            let row = TopicOffset { last_update_timestamp, max_offset, min_offset };
-            (self.queue_name(topic, queue), row)
+        let rows: Vec<_> = (0..queues)
+            .map(|queue| {
+                let (min_offset, max_offset) = topic.range(queue);
+                let last =
+                    topic.queue(queue).map(|q| (q.index.time_before(max_offset), max_offset));
+                let row = TopicOffset { last_update_timestamp: 0, max_offset, min_offset };
+                (self.queue_name(topic, queue), row, last)
+            })
+            .collect();
+        let blocks = self.blocks.clone();
+        let work = Box::new(move || {
+            let rows = rows.into_iter().map(|(name, row, last)| {
+                let last_update_timestamp = last.map_or(0, |last| time_before(&blocks, last));
+                (name, TopicOffset { last_update_timestamp, ..row })
+            });
+            Reply::body(by_queue("offsetTable", rows, ",\"topicPutTps\":0.0"))
         });
-        let body = by_queue("offsetTable", rows, ",\"topicPutTps\":0.0");
-        out.reply(origin, Reply::body(body));
+        out.answer(origin, Answer::Later(work), None);
     }
 
     /// 208.
@@ -68,18 +90,25 @@ impl Engine {
                 let name = topic.name();
                 let consumed = offset(self.state.offsets.get(group, name, queue));
                 let pulled = offset(self.state.offsets.pulled(group, name, queue));
-                let last = topic.queue(queue).and_then(|q| q.index.get(consumed - 1));
+                let last = topic.queue(queue).map(|q| (q.index.time_before(consumed), consumed));
                 let row = OffsetWrapper {
                     broker_offset: max,
                     consumer_offset: consumed,
-                    last_timestamp: last.map_or(0, |entry| entry.store_timestamp),
+                    last_timestamp: 0,
                     pull_offset: pulled,
                 };
-                rows.push((self.queue_name(topic, queue), row));
+                rows.push((self.queue_name(topic, queue), row, last));
             }
         }
-        let body = by_queue("offsetTable", rows, ",\"consumeTps\":0.0");
-        out.reply(origin, Reply::body(body));
+        let blocks = self.blocks.clone();
+        let work = Box::new(move || {
+            let rows = rows.into_iter().map(|(name, row, last)| {
+                let last_timestamp = last.map_or(0, |last| time_before(&blocks, last));
+                (name, OffsetWrapper { last_timestamp, ..row })
+            });
+            Reply::body(by_queue("offsetTable", rows, ",\"consumeTps\":0.0"))
+        });
+        out.answer(origin, Answer::Later(work), None);
     }
 
     /// 300: the groups that consume a topic.

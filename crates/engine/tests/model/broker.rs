@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use kerolox_engine::keeper::{Found, Keeper};
 use kerolox_engine::output::{Answer as Given, Message};
 use kerolox_engine::{Config, ConnectionId, Engine, Incoming, Origin, Output, Request, State};
 use kerolox_log::PhysicalOffset;
@@ -17,6 +18,7 @@ use kerolox_log::disk::fault::FaultDisk;
 use kerolox_log::files::Files;
 use kerolox_log::flush::Writer;
 use kerolox_log::identity::Identity;
+use kerolox_log::index::queue::Look;
 use kerolox_log::recover;
 use kerolox_protocol::json::write::MessageQueue;
 use kerolox_protocol::record::{View, walk};
@@ -47,6 +49,7 @@ const IDENTITY: Identity = Identity { number: [7; 16], writer: 1 };
 pub(crate) struct Broker {
     disk: FaultDisk,
     files: Arc<Files>,
+    keeper: Keeper,
     writer: Writer,
     engine: Engine,
     /// Taken, not yet written.
@@ -60,25 +63,29 @@ fn config() -> Config {
 }
 
 /// Recovers what the disk holds.
-fn open(disk: &FaultDisk) -> (Arc<Files>, Engine) {
+fn open(disk: &FaultDisk) -> (Arc<Files>, Engine, Keeper) {
     let dir = Path::new("/data");
     let files = Files::open(Arc::new(disk.clone()), dir, FILE_SIZE).expect("the disk is sound");
-    let mut state = State::new(&config());
+    let files = Arc::new(files);
+    let found = Keeper::open(files.clone(), dir.to_owned(), IDENTITY, &config());
+    let Found { keeper, mut state, origin, oddities } = found.expect("the disk is sound");
+    assert!(oddities.is_empty(), "{oddities:?}");
     let (resume, report) =
-        recover::recover(&files, dir, &IDENTITY, None, &mut state).expect("the disk is sound");
+        recover::recover(&files, dir, &IDENTITY, origin, &mut state).expect("the disk is sound");
     assert_eq!((&report.cut, &report.lost[..]), (&None, &[][..]));
     assert_eq!(state.unknown_changes, 0);
     let log = Appender::new(IDENTITY, FILE_SIZE, resume);
-    (Arc::new(files), Engine::new(config(), state, log, &report))
+    let engine = Engine::new(config(), state, log, keeper.blocks.clone(), &report);
+    (files, engine, keeper)
 }
 
 impl Broker {
     pub(crate) fn new() -> Broker {
         let disk = FaultDisk::default();
-        let (files, engine) = open(&disk);
+        let (files, engine, keeper) = open(&disk);
         let writer = Writer::new(files.clone(), engine.confirmed());
         let (taken, waiting) = (VecDeque::new(), BTreeMap::new());
-        Broker { disk, files, writer, engine, taken, waiting }
+        Broker { disk, files, keeper, writer, engine, taken, waiting }
     }
 
     /// Requests whose replies wait for the watermark.
@@ -97,6 +104,9 @@ impl Broker {
                 self.engine.log.set_flushed(confirmed);
                 self.engine.confirm(confirmed, &mut out);
                 self.waiting.retain(|_, at| *at > confirmed);
+                let mut state = |work: &mut dyn FnMut(&mut State)| work(&mut self.engine.state);
+                let lost = self.keeper.advance(confirmed, &mut state).expect("the disk is sound");
+                assert_eq!(lost.unwrap_or_default(), []);
             }
             Step::Reopen { rounds } => self.reopen(*rounds),
             Step::Restart => {
@@ -141,7 +151,7 @@ impl Broker {
         self.taken.clear();
         self.waiting.clear();
         let written = self.writer.watermarks().written;
-        (self.files, self.engine) = open(&self.disk);
+        (self.files, self.engine, self.keeper) = open(&self.disk);
         assert_eq!(self.engine.confirmed(), written);
         self.writer = Writer::new(self.files.clone(), written);
     }
@@ -160,9 +170,9 @@ impl Broker {
                     Given::Now(reply) => reply,
                     Given::Later(work) => work(),
                     Given::Cold(pull) => {
-                        let (reply, errors) = pull.read(&self.files);
-                        assert!(errors.is_empty(), "{errors:?}");
-                        reply
+                        let answer = pull.read(&self.engine.blocks);
+                        assert!(answer.errors.is_empty(), "{:?}", answer.errors);
+                        answer.reply
                     }
                 };
                 let twice = answers.insert(opaque, answer(&reply));
@@ -173,8 +183,9 @@ impl Broker {
                 return answers;
             }
             for load in loads {
-                let request =
-                    Request::Loaded { token: load.token, records: load.read(&self.files) };
+                let (answers, errors) = load.read(&self.engine.blocks);
+                assert!(errors.is_empty(), "{errors:?}");
+                let request = Request::Loaded { token: load.token, answers };
                 let incoming = Incoming { origin: origin(-1, 100), request };
                 self.engine.handle(incoming, now, &mut out);
             }
@@ -271,7 +282,15 @@ impl Broker {
         let visible = model.visible(topic, *queue).max(1);
         let known = self.engine.state.topics.by_name(topic).expect("the model has it");
         let known = known.queue(*queue).expect("the model has it");
-        let entry = known.index.get(*nth as i64 % visible).expect("the model has it");
+        let offset = *nth as i64 % visible;
+        let entry = match known.index.look(offset) {
+            Look::Here(entry) => entry,
+            Look::Older(link) => {
+                let found = self.engine.blocks.ask(|blocks| blocks.entry(link, offset));
+                found.expect("the disk is sound")
+            }
+        };
+        let entry = entry.expect("the model has it");
         Request::SendBack(SendBack {
             offset: entry.place.offset.0 as i64 + i64::from(*astray),
             group: GROUPS[*group].into(),

@@ -2,6 +2,9 @@
 //!
 //! Hashes collide, so what is found are candidates: the caller reads each record and compares.
 
+use kerolox_protocol::properties;
+use kerolox_protocol::record::View;
+
 use crate::PhysicalOffset;
 
 /// Entries of a block.
@@ -28,6 +31,13 @@ pub fn hash(topic: &str, key: &str) -> u32 {
     let step = |hash: i32, unit: u16| hash.wrapping_mul(31).wrapping_add(i32::from(unit));
     let units = topic.encode_utf16().chain([u16::from(b'#')]).chain(key.encode_utf16());
     units.fold(0, step) as u32
+}
+
+/// The keys of a message: its unique key, and those that its sender gave it.
+pub fn of<'a>(record: &View<'a>) -> impl Iterator<Item = &'a str> {
+    let value = |name| properties::get(record.properties, name).unwrap_or("");
+    let keys = value(properties::KEYS).split(' ');
+    std::iter::once(value(properties::UNIQ_KEY)).chain(keys).filter(|key| !key.is_empty())
 }
 
 impl Keys {

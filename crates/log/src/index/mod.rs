@@ -2,8 +2,12 @@
 //!
 //! In: every record that is appended or replayed. Out: places and numbers, never messages.
 //!
-//! For now all of it is in memory and rebuilt from the log at a start: about 32 bytes a message.
-//! What stands behind this interface will change; the interface will not.
+//! - [`queue`], [`keys`]: the open stretch of the log, in memory: 24 bytes a message and 8 a key.
+//! - [`block`]: a finished stretch, in a file of its own. [`build`] makes it from the log.
+//! - [`lookup`]: from block to block.
 
+pub mod block;
+pub mod build;
 pub mod keys;
+pub mod lookup;
 pub mod queue;

@@ -1,6 +1,8 @@
 //! One queue's entries: queue offset → place, tag hash, store time.
 
 use crate::PhysicalOffset;
+use crate::index::block::Link;
+use crate::limits::GAP_MAX;
 use crate::read::Place;
 
 /// What the index knows of a message.
@@ -59,7 +61,7 @@ impl Packed {
 const CHUNK_MAX: usize = 4096;
 
 /// A queue. Its offsets rise without gaps, unless damage took messages: then the entry of each
-/// lost message has size 0.
+/// lost message has size 0. Entries of finished stretches are in blocks ([`super::lookup`]).
 #[derive(Debug, Default)]
 pub struct Queue {
     /// Each chunk with the queue offset of its first entry; the oldest first.
@@ -67,6 +69,54 @@ pub struct Queue {
     next: i64,
     /// Offsets below are no longer there.
     min: i64,
+    /// Where entries are that are no longer in memory.
+    older: Option<Older>,
+    /// Position of the first message that the queue ever held.
+    origin: u64,
+}
+
+/// What is known of a queue's entries in blocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Older {
+    pub link: Link,
+    /// When the last one of them was stored, in ms.
+    pub last_time: i64,
+}
+
+/// An answer, or where to look for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Look<T> {
+    Here(T),
+    /// In the blocks.
+    Older(Link),
+}
+
+/// A search by time that is done in memory; a part of it may be left for the blocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seek {
+    /// What is sought is the first message stored at or after this, in ms.
+    pub first: i64,
+    /// The answer if the blocks hold none.
+    low: i64,
+    /// Where to look in the blocks.
+    pub older: Option<Link>,
+    boundary: Boundary,
+    min: i64,
+    end: i64,
+}
+
+impl Seek {
+    /// The offset, as Apache's broker answers `searchOffset`: with [`Boundary::Lower`] the first
+    /// message stored at or after the time, or the end if there is none; with [`Boundary::Upper`]
+    /// the last one stored at or before it. `older`: what the blocks hold.
+    pub fn finish(&self, older: Option<i64>) -> i64 {
+        let low = older.unwrap_or(self.low).clamp(self.min, self.end.max(self.min));
+        match self.boundary {
+            Boundary::Lower => low,
+            Boundary::Upper if low > self.min && low < self.end => low - 1,
+            Boundary::Upper => low,
+        }
+    }
 }
 
 /// Which end of equal times is wanted.
@@ -79,7 +129,12 @@ pub enum Boundary {
 impl Queue {
     /// A queue whose next message gets the offset `next`, and which holds none.
     pub fn starting_at(next: i64) -> Self {
-        Queue { chunks: Default::default(), next, min: next }
+        Queue { next, min: next, ..Queue::default() }
+    }
+
+    /// A queue as blocks and snapshots tell of it.
+    pub fn restored(next: i64, min: i64, origin: u64, older: Option<Older>) -> Self {
+        Queue { chunks: Default::default(), next, min: min.min(next), older, origin }
     }
 
     /// The offset that the next message gets.
@@ -92,12 +147,33 @@ impl Queue {
         self.min
     }
 
+    /// The lowest offset whose entry is in memory; [`Queue::next`] if none is.
+    pub fn first_here(&self) -> i64 {
+        self.chunks.front().map_or(self.next, |(first, _)| *first)
+    }
+
+    /// Where older entries are.
+    pub fn older(&self) -> Option<Older> {
+        self.older
+    }
+
+    /// Position of the first message that the queue ever held.
+    pub fn origin(&self) -> u64 {
+        self.origin
+    }
+
     /// Adds the message with the offset [`Queue::next`].
     pub fn push(&mut self, entry: &Entry) {
+        if self.older.is_none() && self.chunks.is_empty() {
+            self.origin = entry.place.offset.0;
+        }
         let full = self.chunks.back().is_none_or(|(_, chunk)| chunk.len() == chunk.capacity());
         if full {
-            let last = self.chunks.back().map_or(2, |(_, chunk)| chunk.capacity());
-            let chunk = Vec::with_capacity((last * 4).min(CHUNK_MAX));
+            // The first one is for a queue that gets a message now and then.
+            let chunk = match self.chunks.back() {
+                Some((_, last)) => Vec::with_capacity((last.capacity() * 4).min(CHUNK_MAX)),
+                None => Vec::with_capacity(1),
+            };
             self.chunks.push_back((self.next, chunk));
         }
         if let Some((_, chunk)) = self.chunks.back_mut() {
@@ -119,10 +195,10 @@ impl Queue {
     /// Messages below an offset were there, and those that are missing were lost. `near`: some
     /// entry of the log thereabouts.
     pub fn lose_until(&mut self, offset: i64, near: &Entry) {
-        const GAP_MAX: i64 = 1 << 20;
         if offset > self.next && (self.chunks.is_empty() || offset - self.next > GAP_MAX) {
-            // The queue's earlier messages are gone, deleted with their files.
-            *self = Queue::starting_at(offset);
+            // A gap without entries; or the earlier messages were deleted with their files.
+            let min = if self.older.is_some() { self.min } else { offset };
+            *self = Queue::restored(offset, min, self.origin, self.older);
         }
         let lost = Entry { place: Place { size: 0, ..near.place }, ..*near };
         while self.next < offset {
@@ -130,18 +206,39 @@ impl Queue {
         }
     }
 
-    /// The newest entry.
+    /// The newest entry, if it is in memory.
     pub fn last(&self) -> Option<Entry> {
-        self.get(self.next - 1)
+        self.here(self.next - 1)
     }
 
-    /// The entry of an offset.
-    pub fn get(&self, offset: i64) -> Option<Entry> {
+    /// The entry of an offset, if it is in memory.
+    pub fn here(&self, offset: i64) -> Option<Entry> {
         if offset < self.min || offset >= self.next {
             return None;
         }
         let (first, chunk) = self.chunk_of(offset)?;
         chunk.get((offset - first) as usize).map(Packed::unpack)
+    }
+
+    /// The entry of an offset.
+    pub fn look(&self, offset: i64) -> Look<Option<Entry>> {
+        match self.older {
+            Some(older) if (self.min..self.first_here()).contains(&offset) => {
+                Look::Older(older.link)
+            }
+            _ => Look::Here(self.here(offset)),
+        }
+    }
+
+    /// When the message before an offset was stored, in ms.
+    pub fn time_before(&self, offset: i64) -> Look<Option<i64>> {
+        match (self.older, self.look(offset - 1)) {
+            (Some(older), Look::Older(_)) if offset == self.first_here() => {
+                Look::Here(Some(older.last_time))
+            }
+            (_, Look::Older(link)) => Look::Older(link),
+            (_, Look::Here(entry)) => Look::Here(entry.map(|entry| entry.store_timestamp)),
+        }
     }
 
     fn chunk_of(&self, offset: i64) -> Option<&(i64, Vec<Packed>)> {
@@ -163,43 +260,55 @@ impl Queue {
             .take_while(move |(offset, _)| *offset < end)
     }
 
-    /// The offset that belongs to a time, as Apache's broker answers `searchOffset`: with
-    /// [`Boundary::Lower`] the first message stored at or after `time`, [`Queue::next`] (or `end`)
-    /// if there is none; with [`Boundary::Upper`] the last one stored at or before it.
-    pub fn seek_time(&self, time: i64, boundary: Boundary, end: i64) -> i64 {
+    /// The offset that belongs to a time, below `end` ([`Seek::finish`]).
+    pub fn seek_time(&self, time: i64, boundary: Boundary, end: i64) -> Seek {
         let end = end.min(self.next);
-        let (mut low, mut high) = (self.min, end);
+        let first = match boundary {
+            Boundary::Lower => time,
+            Boundary::Upper => time.saturating_add(1),
+        };
+        let (mut low, mut high) = (self.first_here().max(self.min), end);
+        let here = low;
         while low < high {
             let middle = low + (high - low) / 2;
-            let stored = self.get(middle).map_or(i64::MIN, |entry| entry.store_timestamp);
-            let before = match boundary {
-                Boundary::Lower => stored < time,
-                Boundary::Upper => stored <= time,
-            };
-            if before {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
+            let stored = self.here(middle).map_or(i64::MIN, |entry| entry.store_timestamp);
+            if stored < first { low = middle + 1 } else { high = middle }
         }
-        match boundary {
-            Boundary::Lower => low,
-            Boundary::Upper if low > self.min && low < end => low - 1,
-            Boundary::Upper => low,
-        }
+        let low = low.min(end).max(self.min);
+        let older = self.older.filter(|older| low == here && older.last_time >= first);
+        let older = older.filter(|_| self.min < here).map(|older| older.link);
+        Seek { first, low, older, boundary, min: self.min, end }
     }
 
-    /// Forgets the messages below a position of the log.
-    pub fn trim(&mut self, first: PhysicalOffset) {
-        while let Some((start, chunk)) = self.chunks.front() {
-            let gone = chunk.partition_point(|packed| packed.offset() < first);
-            self.min = self.min.max(start + gone as i64);
+    /// A block holds the entries of this queue up to `end` now, the last one stored at
+    /// `last_time`: they leave the memory. `below`: the end of the block's stretch, which tells
+    /// whether it is still the same queue, and not one of a topic that was made again.
+    pub fn adopt(&mut self, older: Older, end: i64, below: PhysicalOffset) {
+        let same = self.here(end - 1).is_some_and(|entry| entry.place.offset < below);
+        if !same && end > self.min {
+            return;
+        }
+        self.older = Some(older);
+        while let Some((start, chunk)) = self.chunks.front_mut() {
+            let gone = (end - *start).clamp(0, chunk.len() as i64) as usize;
             if gone < chunk.len() {
+                if gone > 0 {
+                    let rest = chunk.split_off(gone);
+                    (*start, *chunk) = (end, rest);
+                }
                 return;
             }
             self.chunks.pop_front();
         }
-        self.min = self.next;
+        self.chunks.shrink_to_fit();
+    }
+
+    /// Messages below an offset were deleted.
+    pub fn raise_min(&mut self, min: i64) {
+        self.min = self.min.max(min.min(self.next));
+        if self.min >= self.first_here() {
+            self.older = None;
+        }
     }
 
     /// Bytes of memory that the entries take.
@@ -218,24 +327,34 @@ mod tests {
     }
 
     #[test]
-    fn entries_are_found_by_offset_and_trimmed_by_position() {
+    fn entries_are_found_by_offset_until_a_block_holds_them() {
         let mut queue = Queue::default();
         for n in 0..10_000 {
             queue.push(&entry(n));
         }
         for n in [0, 1, 7, 8, 500, 9_999] {
-            assert_eq!(queue.get(n), Some(entry(n)));
+            assert_eq!(queue.here(n), Some(entry(n)));
         }
-        assert_eq!((queue.get(-1), queue.get(10_000)), (None, None));
+        assert_eq!((queue.here(-1), queue.here(10_000)), (None, None));
         let range: Vec<i64> = queue.range(4095, 4099).map(|(offset, _)| offset).collect();
         assert_eq!(range, [4095, 4096, 4097, 4098]);
-        queue.trim(PhysicalOffset(5_000 * 100));
-        assert_eq!((queue.min(), queue.next()), (5_000, 10_000));
-        assert_eq!((queue.get(4_999), queue.get(5_000)), (None, Some(entry(5_000))));
-        queue.trim(PhysicalOffset(u64::MAX));
-        assert_eq!((queue.min(), queue.next()), (10_000, 10_000));
+        let link = Link { block: 0, slot: 0, ordinal: 0 };
+        let older = Older { link, last_time: entry(4_999).store_timestamp };
+        // A block of an earlier topic of this name.
+        queue.adopt(older, 5_000, PhysicalOffset(4_999 * 100));
+        assert_eq!(queue.look(4_999), Look::Here(Some(entry(4_999))));
+        queue.adopt(older, 5_000, PhysicalOffset(5_000 * 100));
+        assert_eq!((queue.min(), queue.first_here(), queue.next()), (0, 5_000, 10_000));
+        assert_eq!(queue.look(4_999), Look::Older(link));
+        assert_eq!(queue.look(5_000), Look::Here(Some(entry(5_000))));
+        assert_eq!(queue.time_before(5_000), Look::Here(Some(entry(4_999).store_timestamp)));
+        assert_eq!(queue.time_before(4_999), Look::Older(link));
+        queue.raise_min(3_000);
+        assert_eq!((queue.look(2_999), queue.look(3_000)), (Look::Here(None), Look::Older(link)));
+        queue.raise_min(20_000);
+        assert_eq!((queue.min(), queue.next(), queue.older()), (10_000, 10_000, None));
         queue.push(&entry(10_000));
-        assert_eq!(queue.get(10_000), Some(entry(10_000)));
+        assert_eq!(queue.here(10_000), Some(entry(10_000)));
     }
 
     #[test]
@@ -244,7 +363,8 @@ mod tests {
         for n in 0..100 {
             queue.push(&entry(n));
         }
-        let seek = |n: i64, boundary| queue.seek_time(1_700_000_000_000 + n, boundary, 100);
+        let seek =
+            |n: i64, boundary| queue.seek_time(1_700_000_000_000 + n, boundary, 100).finish(None);
         assert_eq!(seek(-1, Boundary::Lower), 0);
         assert_eq!(seek(0, Boundary::Lower), 0);
         assert_eq!(seek(50, Boundary::Lower), 50);
@@ -266,6 +386,6 @@ mod tests {
         assert_eq!(sizes, [100, 0, 0, 100]);
         // The topic was deleted and made again, and only the second message of that is left.
         queue.push_at(1, &entry(9));
-        assert_eq!((queue.min(), queue.next(), queue.get(1)), (1, 2, Some(entry(9))));
+        assert_eq!((queue.min(), queue.next(), queue.here(1)), (1, 2, Some(entry(9))));
     }
 }

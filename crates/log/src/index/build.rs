@@ -1,0 +1,134 @@
+//! Makes index blocks of finished stretches of the log.
+//!
+//! In: a confirmed and synced stretch ([`crate::recover::fold`]), and where the queues' older
+//! entries are. Out: a [`NewBlock`]. Runs on housekeeping.
+//!
+//! A stretch ends with the first round that ends [`STRETCH`] bytes behind its begin, or with its
+//! file: always at the same place, however often it is looked at.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use kerolox_protocol::record::{View, sys_flag};
+use kerolox_protocol::{properties, tags};
+
+use crate::PhysicalOffset;
+use crate::files::Files;
+use crate::identity::Identity;
+use crate::index::block::{Link, NewBlock, NewQueue};
+use crate::index::keys;
+use crate::index::queue::Entry;
+use crate::limits::{GAP_MAX, QUEUES_MAX, STRETCH};
+use crate::read::Place;
+use crate::recover::{self, Origin, RecoverError, Replay};
+
+/// Whether a record is a message of a queue. Half messages and what is of the log's own are not.
+pub fn is_message(record: &View<'_>) -> bool {
+    record.transaction_type() != sys_flag::PREPARED
+        && record.transaction_type() != sys_flag::ROLLBACK
+        && (0..QUEUES_MAX).contains(&record.queue_id)
+}
+
+/// What the index keeps of a message.
+pub fn entry(record: &View<'_>, crc: u32) -> Entry {
+    let tag = properties::get(record.properties, properties::TAGS).unwrap_or("");
+    let place = Place {
+        offset: PhysicalOffset(record.physical_offset),
+        size: record.bytes.len() as u32,
+        crc,
+    };
+    Entry { place, tags_code: tags::tags_code(tag), store_timestamp: record.store_timestamp }
+}
+
+/// Where the stretch that begins at `begin` has to reach, at least.
+pub fn stretch_end(files: &Files, begin: PhysicalOffset) -> PhysicalOffset {
+    let file_end = (begin.0 / files.file_size() + 1) * files.file_size();
+    PhysicalOffset(begin.0.saturating_add(STRETCH).min(file_end))
+}
+
+/// Which topic a state change deletes, if it does.
+pub type DeletedTopic = fn(&[u8]) -> Option<Cow<'_, str>>;
+
+struct Collector {
+    block: NewBlock,
+    deleted: DeletedTopic,
+}
+
+/// Reads a stretch. `origin`: where it begins, and the seal before it; without a seal what the
+/// first one says is taken.
+pub fn collect(
+    files: &Files,
+    identity: &Identity,
+    origin: Origin,
+    deleted: DeletedTopic,
+) -> Result<NewBlock, RecoverError> {
+    let begin = origin.position;
+    let block = NewBlock { begin: begin.0, ..NewBlock::default() };
+    let mut collector = Collector { block, deleted };
+    let until = stretch_end(files, begin);
+    let (end, lost) = recover::fold(files, identity, Some(origin), until, &mut collector)?;
+    let mut block = collector.block;
+    block.end = end.position.0;
+    block.before = end.before;
+    block.lost = lost;
+    block.start = end.start;
+    block.store_timestamp = end.store_timestamp;
+    Ok(block)
+}
+
+impl Collector {
+    fn add(&mut self, topic: &str, queue: i32, offset: i64, entry: Entry) {
+        let at = (topic.to_owned(), queue);
+        let queue = self.block.queues.entry(at).or_default();
+        let next = queue.first + queue.entries.len() as i64;
+        let follows = !queue.entries.is_empty() && (next..=next + GAP_MAX).contains(&offset);
+        if !follows {
+            *queue =
+                NewQueue { first: offset, origin: entry.place.offset.0, ..NewQueue::default() };
+        }
+        // Messages that damage took have entries without a size.
+        let lost = Entry { place: Place { size: 0, ..entry.place }, ..entry };
+        let missing = offset - (queue.first + queue.entries.len() as i64);
+        queue.entries.extend(std::iter::repeat_n(lost, missing as usize));
+        queue.entries.push(entry);
+    }
+}
+
+impl Replay for Collector {
+    fn record(&mut self, record: &View<'_>, crc: u32) {
+        if !is_message(record) {
+            return;
+        }
+        let entry = entry(record, crc);
+        self.add(record.topic, record.queue_id, record.queue_offset, entry);
+        for key in keys::of(record) {
+            self.block.keys.push((keys::hash(record.topic, key), record.physical_offset));
+        }
+    }
+
+    fn lost(&mut self, record: &View<'_>) {
+        let at = (record.topic.to_owned(), record.queue_id);
+        let next = self.block.queues.get(&at).map(|q| q.first + q.entries.len() as i64);
+        // What it says is believed where it fits exactly.
+        if next == Some(record.queue_offset) {
+            let mut entry = entry(record, 0);
+            entry.place.size = 0;
+            self.add(record.topic, record.queue_id, record.queue_offset, entry);
+        }
+    }
+
+    fn change(&mut self, change: &[u8], at: PhysicalOffset) {
+        self.block.changes.extend_from_slice(&at.0.to_be_bytes());
+        self.block.changes.extend_from_slice(&(change.len() as u32).to_be_bytes());
+        self.block.changes.extend_from_slice(change);
+        if let Some(topic) = (self.deleted)(change) {
+            let queues = std::mem::take(&mut self.block.queues);
+            self.block.queues = queues.into_iter().filter(|((t, _), _)| **t != *topic).collect();
+        }
+    }
+
+    fn progress(&mut self, _: u64, _: u64) {}
+}
+
+/// Older entries of the queues: the newest block of each, and its very first position.
+pub type Older = BTreeMap<(String, i32), (Link, u64)>;
