@@ -60,7 +60,7 @@ pub(crate) fn start(
     if state.unknown_changes > 0 {
         oddities.push(format!("{} unknown changes", state.unknown_changes));
     }
-    let mut engine_config = config.clone();
+    let mut engine_config = config;
     engine_config.process.copy_from_slice(&fresh.number[..6]);
     let log = Appender::new(identity, file_size, resume);
     let mut engine = Engine::new(engine_config, state, log, keeper.blocks.clone(), &report);
