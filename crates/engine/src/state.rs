@@ -206,6 +206,8 @@ impl State {
             let at = PhysicalOffset(block.head.begin);
             let Some(id) = self.topic_of((&topic, row.queue), row.last_time, at) else { continue };
             let Some(topic) = self.topics.get_mut(id) else { continue };
+            // Where the change that made it was lost, a later one may have made it anew.
+            topic.born = topic.born.min(PhysicalOffset(row.origin));
             let state = topic.queue_mut(row.queue);
             let known = state.index.next() > 0 && row.first >= state.index.next();
             let min = if known { state.index.min() } else { row.first };
