@@ -4,9 +4,6 @@
 use kerolox_server::{Durability, Options, Server};
 use tracing::{info, warn};
 
-/// Messages for which the index in memory is meant, for now.
-const MESSAGES_GOOD_FOR: u64 = 20_000_000;
-
 /// Writes the banner.
 pub(crate) fn show(options: &Options, server: &Server) {
     let ports = &server.ports;
@@ -62,8 +59,4 @@ pub(crate) fn show(options: &Options, server: &Server) {
     for lost in &report.lost {
         warn!("lost to damage on the disk: {} from {} to {}", lost.what, lost.begin, lost.end);
     }
-    info!(
-        "the index is in memory for now: about 32 bytes a message, meant for up to {} million messages",
-        MESSAGES_GOOD_FOR / 1_000_000
-    );
 }

@@ -84,7 +84,7 @@ mod tests {
 
     impl Replay for Changes {
         fn record(&mut self, _: &View<'_>, _: u32) {}
-        fn change(&mut self, change: &[u8]) {
+        fn change(&mut self, change: &[u8], _: PhysicalOffset) {
             self.0.push(change.to_vec());
         }
         fn progress(&mut self, _: u64, _: u64) {}

@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use kerolox_log::recover::Replay;
+use kerolox_log::PhysicalOffset;
 use kerolox_log::snapshot;
 use kerolox_log::survey::{Survey, survey};
 use kerolox_protocol::record::View;
@@ -22,7 +23,7 @@ struct Count {
 
 impl Replay for Count {
     fn record(&mut self, _: &View<'_>, _: u32) {}
-    fn change(&mut self, _: &[u8]) {
+    fn change(&mut self, _: &[u8], _: PhysicalOffset) {
         self.changes += 1;
     }
     fn progress(&mut self, _: u64, _: u64) {}

@@ -102,7 +102,7 @@ impl<W: Write> Replay for Dump<'_, W> {
         );
     }
 
-    fn change(&mut self, change: &[u8]) {
+    fn change(&mut self, change: &[u8], _: PhysicalOffset) {
         if !self.args.state || self.at < self.args.from {
             return;
         }
