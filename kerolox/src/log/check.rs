@@ -6,8 +6,8 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use kerolox_log::recover::Replay;
 use kerolox_log::PhysicalOffset;
+use kerolox_log::recover::Replay;
 use kerolox_log::snapshot;
 use kerolox_log::survey::{Survey, survey};
 use kerolox_protocol::record::View;
