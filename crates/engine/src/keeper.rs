@@ -133,6 +133,7 @@ impl Keeper {
             ));
             next = Origin { position: first, before: None, ..next };
         }
+        oddities.extend(holes(&files, next.position));
         let mut keeper = Keeper {
             blocks: Arc::new(blocks),
             identity,
@@ -272,6 +273,27 @@ impl Keeper {
         (self.since_snapshot, self.snapshot_bytes) = (0, snapshot.state.len());
         Ok(())
     }
+}
+
+/// Log files before a position that are not there, or not whole: nobody walks them, so somebody must
+/// look.
+fn holes(files: &Files, until: PhysicalOffset) -> Vec<String> {
+    let Some(first) = files.first() else { return Vec::new() };
+    let size = files.file_size();
+    let bases = (first.0..until.0).step_by(usize::try_from(size).unwrap_or(usize::MAX));
+    let hole = |base: u64| match files.at(PhysicalOffset(base)) {
+        None => Some(format!("the log file {base:020} is not there")),
+        Some((file, _)) => match file.size() {
+            Ok(has) if has < size => {
+                Some(format!("the log file {base:020} has {has} bytes of {size}"))
+            }
+            Ok(_) => None,
+            Err(e) => Some(format!("the log file {base:020}: {e}")),
+        },
+    };
+    let lost = bases.filter_map(hole);
+    lost.map(|what| format!("lost to damage on the disk: {what}; its messages cannot be read"))
+        .collect()
 }
 
 /// Asks the engine where the older entries of a block's queues are; and of which queues it does not

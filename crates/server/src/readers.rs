@@ -104,7 +104,7 @@ impl Readers {
 pub fn run(shared: &Arc<Shared>, blocks: &Blocks) {
     let report = |error: &dyn std::fmt::Display| {
         shared.counters.damaged_reads.fetch_add(1, Ordering::Relaxed);
-        tracing::error!(%error, "stored messages cannot be read");
+        tracing::error!(%error, "a stored message cannot be read");
     };
     while let Some(job) = shared.readers.next() {
         match job {
