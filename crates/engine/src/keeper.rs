@@ -275,25 +275,18 @@ impl Keeper {
     }
 }
 
-/// Log files before a position that are not there, or not whole: nobody walks them, so somebody must
-/// look.
+/// Log files before a position that are not there: nobody walks them, so somebody must look.
 fn holes(files: &Files, until: PhysicalOffset) -> Vec<String> {
     let Some(first) = files.first() else { return Vec::new() };
     let size = files.file_size();
     let bases = (first.0..until.0).step_by(usize::try_from(size).unwrap_or(usize::MAX));
-    let hole = |base: u64| match files.at(PhysicalOffset(base)) {
-        None => Some(format!("the log file {base:020} is not there")),
-        Some((file, _)) => match file.size() {
-            Ok(has) if has < size => {
-                Some(format!("the log file {base:020} has {has} bytes of {size}"))
-            }
-            Ok(_) => None,
-            Err(e) => Some(format!("the log file {base:020}: {e}")),
-        },
+    let missing = bases.filter(|base| files.at(PhysicalOffset(*base)).is_none());
+    let lost = |base| {
+        format!(
+            "lost to damage on the disk: the log file {base:020} is not there, its messages cannot be read"
+        )
     };
-    let lost = bases.filter_map(hole);
-    lost.map(|what| format!("lost to damage on the disk: {what}; its messages cannot be read"))
-        .collect()
+    missing.map(lost).collect()
 }
 
 /// Asks the engine where the older entries of a block's queues are; and of which queues it does not
