@@ -46,7 +46,7 @@ impl Engine {
         }
     }
 
-    fn deliver_level(&mut self, level: usize, now: i64, out: &mut Output) {
+    pub(crate) fn deliver_level(&mut self, level: usize, now: i64, out: &mut Output) {
         let delay = self.config.delay_levels_ms[level];
         let from = self.state.delayed[level];
         let Some(topic) = self.state.topics.by_name(SCHEDULE_TOPIC) else { return };

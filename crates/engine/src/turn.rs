@@ -353,6 +353,10 @@ impl Engine {
             }
             Some(Continuation::Delayed { level, from }) => {
                 self.deliver(level, from, answers, now);
+                // What is due behind them waits no longer, unless there was no room.
+                if self.state.delayed[level] >= from + answers.len() as i64 {
+                    self.deliver_level(level, now, out);
+                }
             }
             Some(Continuation::DelayedEntries { level, from, link }) => {
                 self.deliver_entries(level, (from, link), answers, now, out);
