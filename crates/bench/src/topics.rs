@@ -11,8 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use bytes::Bytes;
-use kerolox_client::{Connection, Options};
-use kerolox_protocol::remoting::admin::{CreateTopic, perm};
+use kerolox_client::{Connection, Options, new_topic};
 use kerolox_protocol::remoting::codes::request;
 use kerolox_protocol::remoting::offsets::UpdateConsumerOffset;
 use serde::Serialize;
@@ -221,7 +220,8 @@ async fn make(args: &Args, shape: Shape, output: Output) -> anyhow::Result<u32> 
         let (numbers, connection, args) = (numbers.clone(), connection.clone(), args.clone());
         tasks.spawn(async move {
             while let Some(number) = numbers.next() {
-                connection.create_topic(&new_topic(args.name(shape, number), shape.queues)).await?;
+                let topic = new_topic(&args.name(shape, number), shape.queues as i32);
+                connection.create_topic(&topic).await?;
             }
             anyhow::Ok(())
         });
@@ -273,19 +273,6 @@ async fn finish(
         }
     }
     Ok(())
-}
-
-fn new_topic(name: String, queues: u32) -> CreateTopic {
-    let queues = queues as i32;
-    CreateTopic {
-        topic: name.into(),
-        default_topic: Some("TBW102".into()),
-        read_queue_nums: queues,
-        write_queue_nums: queues,
-        perm: perm::READ | perm::WRITE,
-        topic_filter_type: Some("SINGLE_TAG".into()),
-        ..CreateTopic::default()
-    }
 }
 
 /// Numbers that several tasks take from, until they or the time are at an end.

@@ -118,7 +118,7 @@ impl Client {
 }
 
 /// A topic with as many read as write queues, and nothing special.
-pub(crate) fn new_topic(topic: &str, queues: i32) -> CreateTopic {
+pub fn new_topic(topic: &str, queues: i32) -> CreateTopic {
     CreateTopic {
         topic: topic.into(),
         default_topic: Some("TBW102".into()),

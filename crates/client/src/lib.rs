@@ -19,7 +19,7 @@ mod reply;
 mod wire;
 
 pub use calls::PullReply;
-pub use client::{Client, Master};
+pub use client::{Client, Master, new_topic};
 pub use connection::{Connection, Options};
 pub use error::{Error, Result};
 pub use kerolox_protocol::remoting::frame::Form;

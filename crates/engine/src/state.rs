@@ -235,7 +235,7 @@ impl State {
             // Unless its messages are newer: then it speaks of an earlier topic of this name, whose
             // end was lost.
             let last = match block.find(&topic, queue)? {
-                Some((_, row)) => block.entries(&row, row.end() - 1, 1)?,
+                Some((_, row)) => block.entries(&row, row.end().saturating_sub(1), 1)?,
                 None => Vec::new(),
             };
             if last.first().is_none_or(|last| last.place.offset.0 < at) {
@@ -274,12 +274,6 @@ impl State {
         {
             topic.queue_mut(queue).index.raise_min(next);
         }
-    }
-
-    /// Bytes of memory that the index takes.
-    pub fn index_memory(&self) -> usize {
-        let queues = self.topics.iter().flat_map(|(_, topic)| topic.used_queues());
-        queues.map(|(_, queue)| queue.index.memory()).sum::<usize>() + self.keys.memory()
     }
 
     /// The whole state as changes, each with an u32 length: the content of a snapshot.

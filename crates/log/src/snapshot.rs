@@ -1,8 +1,8 @@
-//! Snapshots: the state at a position, folded from the log before it, so that the log before it
-//! may be deleted.
+//! Snapshots: the state at a position, so that neither the log nor the index blocks before it are
+//! needed for that.
 //!
 //! In: bytes that the engine's state wrote. Out: the same bytes at a later start. Made by
-//! housekeeping before it deletes the oldest log file; the last two are kept.
+//! housekeeping (`engine/src/keeper.rs`); the last two are kept.
 //!
 //! | at | bytes | field |
 //! |---|---|---|

@@ -202,6 +202,12 @@ impl Scrape {
             "Messages that could not be read",
             read(&counters.damaged_reads),
         );
+        counter("kerolox_index_reads", "Reads of index blocks", shared.blocks.reads());
+        counter(
+            "kerolox_index_blocks_mended",
+            "Index blocks that were lost or damaged and made again",
+            shared.blocks.mended(),
+        );
     }
 
     fn text(&self) -> String {

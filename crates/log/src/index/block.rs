@@ -129,7 +129,7 @@ impl Head {
 impl Row {
     /// Behind the queue's last message in this block.
     pub fn end(&self) -> i64 {
-        self.first + i64::from(self.count)
+        self.first.saturating_add(i64::from(self.count))
     }
 }
 
@@ -167,7 +167,7 @@ pub struct NewBlock {
 impl NewQueue {
     /// Behind the queue's last message.
     pub fn end(&self) -> i64 {
-        self.first + self.entries.len() as i64
+        self.first.saturating_add(self.entries.len() as i64)
     }
 }
 
@@ -556,7 +556,7 @@ impl<'a> BlockFile<'a> {
         from: i64,
         count: usize,
     ) -> Result<Vec<Entry>, BlockError> {
-        let skip = (from - row.first).clamp(0, i64::from(row.count)) as usize;
+        let skip = from.saturating_sub(row.first).clamp(0, i64::from(row.count)) as usize;
         let count = count.min(row.count as usize - skip);
         let first = row.at as usize + skip;
         if first + count > self.head.entries as usize {

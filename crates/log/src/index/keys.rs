@@ -81,11 +81,6 @@ impl Keys {
             self.blocks.pop_front();
         }
     }
-
-    /// Bytes of memory that the entries take.
-    pub fn memory(&self) -> usize {
-        (self.blocks.len() + usize::from(self.open.is_some())) * BLOCK * size_of::<u64>()
-    }
 }
 
 #[cfg(test)]

@@ -31,8 +31,9 @@ pub struct Blocks {
     deleted: DeletedTopic,
     begins: RwLock<BTreeSet<u64>>,
     reads: AtomicU64,
+    mended: AtomicU64,
     /// Held while a block is made again.
-    mending: Mutex<u64>,
+    mending: Mutex<()>,
 }
 
 impl std::fmt::Debug for Blocks {
@@ -75,7 +76,8 @@ impl Blocks {
             deleted,
             begins: RwLock::new(begins),
             reads: AtomicU64::new(0),
-            mending: Mutex::new(0),
+            mended: AtomicU64::new(0),
+            mending: Mutex::default(),
         })
     }
 
@@ -86,7 +88,7 @@ impl Blocks {
 
     /// Blocks that were made again because they were lost or damaged.
     pub fn mended(&self) -> u64 {
-        *self.mending.lock()
+        self.mended.load(Ordering::Relaxed)
     }
 
     /// Reads the stretch that begins at `origin` for a block.
@@ -115,7 +117,7 @@ impl Blocks {
 
     /// Makes a block again, and those before it in its file that are not there.
     fn mend(&self, begin: u64) -> Result<(), AskError> {
-        let mut mended = self.mending.lock();
+        let _one_at_a_time = self.mending.lock();
         // Somebody else may have done it meanwhile.
         if self.is_whole(begin) {
             return Ok(());
@@ -135,7 +137,7 @@ impl Blocks {
         }
         if origin.position.0 == begin {
             self.make(origin)?;
-            *mended += 1;
+            self.mended.fetch_add(1, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -290,7 +292,7 @@ impl Blocks {
             let Some((mut block, row)) = self.follow(link, next)? else { break };
             let first = next.max(row.first);
             let entries = block.entries(&row, first, count - found.len())?;
-            next = first + entries.len() as i64;
+            next = first.saturating_add(entries.len() as i64);
             found.extend((first..).zip(entries));
             if found.len() >= count || block.head.begin == link.block {
                 break;
@@ -408,5 +410,135 @@ impl Blocks {
             }
         }
         Ok(older)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::disk::fault::FaultDisk;
+    use crate::disk::{Disk, Open};
+    use crate::index::block::NewQueue;
+    use crate::index::keys;
+    use crate::read::Place;
+
+    const DATA_DIR: &str = "/data";
+    const STRETCH: u64 = 1 << 20;
+
+    fn entry(block: u64, n: u64) -> Entry {
+        let offset = PhysicalOffset(block * STRETCH + n * 100);
+        let place = Place { offset, size: 100, crc: n as u32 };
+        Entry { place, tags_code: 0, store_timestamp: (block * 1000 + n) as i64 }
+    }
+
+    /// Blocks as housekeeping makes them. Queue `q` of the one topic is in every block whose number
+    /// `q` divides, with two messages each; a key in every block.
+    fn sparse(disk: &FaultDisk, count: u64, queues: &[i32]) -> (Blocks, Older) {
+        let disk: Arc<dyn Disk> = Arc::new(disk.clone());
+        let dir = Path::new(DATA_DIR);
+        disk.create_dir(dir).unwrap();
+        let files = Arc::new(Files::open(disk, dir, 1 << 30).unwrap());
+        let identity = Identity { number: [1; 16], writer: 2 };
+        let blocks = Blocks::open(files, dir.to_owned(), identity, |_| None).unwrap();
+        let mut older = Older::new();
+        for block in 0..count {
+            let (begin, end) = (block * STRETCH, (block + 1) * STRETCH);
+            let mut new = NewBlock { begin, end, ..NewBlock::default() };
+            for queue in queues.iter().filter(|queue| block % **queue as u64 == 0) {
+                let first = (block / *queue as u64) as i64 * 2;
+                let entries = vec![entry(block, 0), entry(block, 1)];
+                let queue_of = NewQueue { first, entries, origin: begin, ..NewQueue::default() };
+                new.queues.insert(("t".to_owned(), *queue), queue_of);
+            }
+            new.keys.push((keys::hash("t", &format!("k{block}")), begin));
+            blocks.lead_back(&mut new, &older).unwrap();
+            blocks.add(&new).unwrap();
+            for (slot, (at, queue)) in (0..).zip(&new.queues) {
+                let link = Link { block: begin, slot, ordinal: queue.ordinal };
+                older.insert(at.clone(), (link, queue.origin));
+            }
+        }
+        (blocks, older)
+    }
+
+    fn link(older: &Older, queue: i32) -> Link {
+        older[&("t".to_owned(), queue)].0
+    }
+
+    #[test]
+    fn a_look_up_reads_a_few_pages_of_many_blocks() {
+        let (blocks, older) = sparse(&FaultDisk::default(), 10_000, &[1, 7, 500]);
+        let reads = |work: &mut dyn FnMut()| {
+            let before = blocks.reads();
+            work();
+            blocks.reads() - before
+        };
+        for queue in [1, 7, 500] {
+            let last = 9_999 / queue as u64;
+            for number in (0..=last).step_by((last / 20).max(1) as usize) {
+                let (offset, block) = (number as i64 * 2 + 1, number * queue as u64);
+                let link = link(&older, queue);
+                let needed = reads(&mut || {
+                    assert_eq!(blocks.entry(link, offset).unwrap(), Some(entry(block, 1)));
+                });
+                // The head, a row and the entries of at most about the square of the logarithm.
+                assert!(needed < 200, "{needed} reads for {queue}:{offset}");
+                let time = entry(block, 1).store_timestamp;
+                let needed = reads(&mut || {
+                    assert_eq!(blocks.seek_time(link, time).unwrap(), Some(offset));
+                });
+                assert!(needed < 400, "{needed} reads for the time of {queue}:{offset}");
+            }
+        }
+        let (hash, at) = (keys::hash("t", "k77"), PhysicalOffset(77 * STRETCH));
+        let times = 77_000..=77_001;
+        assert_eq!(blocks.keys(hash, &times, 10).unwrap(), [at]);
+        assert_eq!(blocks.at(at, ("t", 7, 22)).unwrap(), Some(entry(77, 0)));
+        assert_eq!(blocks.at(at, ("t", 500, 22)).unwrap(), None);
+    }
+
+    #[test]
+    fn entries_go_on_over_blocks_and_begin_where_deletion_ended() {
+        let (blocks, older) = sparse(&FaultDisk::default(), 40, &[1, 3]);
+        let offsets = |queue, from, count| -> Vec<i64> {
+            let found = blocks.entries(link(&older, queue), from, count).unwrap();
+            found.into_iter().map(|(offset, _)| offset).collect()
+        };
+        assert_eq!(offsets(3, 5, 4), [5, 6, 7, 8]);
+        assert_eq!(offsets(1, 77, 10), [77, 78, 79]);
+        assert!(offsets(1, 80, 10).is_empty());
+        // A row's jump may lead to what is deleted.
+        for block in 0..10 {
+            blocks.remove(block * STRETCH).unwrap();
+        }
+        for from in [0, 5, 19, 20] {
+            assert_eq!(offsets(1, from, 2), [20, 21]);
+        }
+        assert_eq!(offsets(3, 0, 2), [8, 9]);
+        assert_eq!(blocks.seek_time(link(&older, 1), 0).unwrap(), Some(20));
+        assert_eq!(blocks.seek_time(link(&older, 1), 39_002).unwrap(), None);
+    }
+
+    #[test]
+    fn a_flipped_bit_is_noticed_wherever_it_is() {
+        let disk = FaultDisk::default();
+        let (blocks, older) = sparse(&disk, 2, &[1]);
+        let path = block::path(Path::new(DATA_DIR), STRETCH);
+        let whole = disk.content(&path).unwrap();
+        let file = disk.open(&path, Open::Write).unwrap();
+        for at in (0..whole.len()).step_by(37) {
+            file.write_at(&[&[whole[at] ^ 4]], at as u64).unwrap();
+            let read = blocks.entry(link(&older, 1), 3);
+            assert!(matches!(read, Err(BlockError::Damaged(STRETCH))), "{at}: {read:?}");
+            file.write_at(&[&whole[at..=at]], at as u64).unwrap();
+        }
+        assert_eq!(blocks.entry(link(&older, 1), 3).unwrap(), Some(entry(1, 1)));
+        // Cut, and empty.
+        for size in [4095, 0] {
+            file.set_size(size).unwrap();
+            assert!(matches!(blocks.entry(link(&older, 1), 3), Err(BlockError::Damaged(_))));
+        }
     }
 }

@@ -310,11 +310,6 @@ impl Queue {
             self.older = None;
         }
     }
-
-    /// Bytes of memory that the entries take.
-    pub fn memory(&self) -> usize {
-        self.chunks.iter().map(|(_, chunk)| chunk.capacity() * size_of::<Packed>()).sum()
-    }
 }
 
 #[cfg(test)]
