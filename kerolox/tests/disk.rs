@@ -191,7 +191,8 @@ async fn a_disk_that_stays_full_does_not_fail_the_log() {
 #[tokio::test]
 async fn a_disk_that_fills_up_under_load_takes_messages_again_without_a_restart() {
     let folder = Folder::new();
-    let Some(mount) = small(&folder, 48) else { return };
+    // Large enough that the messages themselves do not fill it before the test is over.
+    let Some(mount) = small(&folder, 400) else { return };
     let server = launch(&folder, &mount).start();
     let connection = server.connect().await;
     make_topic(&connection, "t", 8).await;

@@ -112,6 +112,13 @@ async fn connections_leave_descriptors_to_the_log() {
     }
     assert_eq!(read(&connection, "t", 0).await, stored);
     drop(crowd);
+    // Until those are gone one that asks for a page is closed, too.
+    let ask = "GET /livez HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
+    let begin = Instant::now();
+    while http::try_ask(server.ports.http, ask).is_none() {
+        assert!(begin.elapsed() < Duration::from_secs(10), "no page is served");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     server.wait_for_metric("kerolox_connections", |open| open < 50).await;
     put(&server.connect().await, "t", 0, "goes on").await;
     assert!(!server.log().contains("failed"), "{}", server.log());
