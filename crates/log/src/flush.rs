@@ -67,7 +67,8 @@ impl Writer {
     }
 
     /// Writes rounds that follow each other, with one call for each file. Where the disk is full
-    /// they may be given once more: those that were written are left out then.
+    /// they may be given once more: those that were written are left out then. A round that is
+    /// missing fails the log.
     pub fn write<'a>(&mut self, rounds: impl IntoIterator<Item = &'a Round>) -> io::Result<()> {
         self.refuse_after_failure()?;
         let file_size = self.files.file_size();
@@ -78,7 +79,11 @@ impl Writer {
         let mut follows = written;
         while let Some(round) = rounds.next() {
             // A hole would end the log at the next start, whatever was acknowledged behind it.
-            debug_assert_eq!(round.begin, follows, "the round follows what is written");
+            if round.begin != follows {
+                self.failed = true;
+                let why = format!("the round at {} does not follow {follows}", round.begin);
+                return Err(io::Error::other(why));
+            }
             follows = round.next;
             let start = *begin.get_or_insert(round.begin);
             parts.push(&round.bytes);

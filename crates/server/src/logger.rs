@@ -271,13 +271,15 @@ impl Logger {
             self.take(core)
         });
         let flushed = self.write(&rounds).and_then(|_| self.writer.sync()).and_then(|()| {
-            self.confirm();
-            // The last seal says that all before it is flushed.
-            let seal = shared.with_core(|core, _| core.engine.log.take_last_seal());
-            self.writer.write(&seal)?;
+            // What arrived meanwhile stands before the last seal, which says that all before these
+            // is flushed.
+            let mut last = self.confirm();
+            last.extend(shared.with_core(|core, _| core.engine.log.take_last_seal()));
+            self.writer.write(&last)?;
             self.writer.sync()
         });
         match flushed {
+            // What arrives from now on is not written, and not acknowledged.
             Ok(()) => drop(self.confirm()),
             Err(e) => self.fail(&e),
         }
@@ -301,3 +303,6 @@ impl Logger {
         self.shared.with_core(|core, out| core.engine.stop(out));
     }
 }
+
+#[cfg(test)]
+mod tests;

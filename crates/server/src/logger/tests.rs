@@ -1,0 +1,125 @@
+//! The log thread over a disk during whose syncs something arrives.
+
+use std::path::Path;
+use std::sync::OnceLock;
+
+use kerolox_engine::keeper::{Found, Keeper};
+use kerolox_engine::{Config, Engine};
+use kerolox_log::append::Appender;
+use kerolox_log::disk::fault::FaultDisk;
+use kerolox_log::disk::{Disk, DiskFile, Entry, Open, Space};
+use kerolox_log::files::Files;
+use kerolox_log::identity::Identity;
+use kerolox_log::recover;
+use kerolox_namesrv::Names;
+
+use super::*;
+use crate::readers::Readers;
+
+const IDENTITY: Identity = Identity { number: [1; 16], writer: 2 };
+const FILE_SIZE: u64 = 1 << 20;
+
+/// What happens during each sync.
+type During = Arc<OnceLock<Box<dyn Fn() + Send + Sync>>>;
+
+#[derive(Clone)]
+struct Busy(FaultDisk, During);
+
+struct BusyFile(Arc<dyn DiskFile>, During);
+
+impl Disk for Busy {
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        self.0.create_dir(dir)
+    }
+    fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
+        self.0.list(dir)
+    }
+    fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(Arc::new(BusyFile(self.0.open(path, how)?, self.1.clone())))
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.0.rename(from, to)
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.0.remove(path)
+    }
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.0.sync_dir(dir)
+    }
+    fn space(&self, dir: &Path) -> io::Result<Space> {
+        self.0.space(dir)
+    }
+}
+
+impl DiskFile for BusyFile {
+    fn size(&self) -> io::Result<u64> {
+        self.0.size()
+    }
+    fn set_size(&self, size: u64) -> io::Result<()> {
+        self.0.set_size(size)
+    }
+    fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize> {
+        self.0.read_at(buf, at)
+    }
+    fn write_at(&self, parts: &[&[u8]], at: u64) -> io::Result<()> {
+        self.0.write_at(parts, at)
+    }
+    fn sync(&self) -> io::Result<()> {
+        if let Some(during) = self.1.get() {
+            during();
+        }
+        self.0.sync()
+    }
+    fn next_data(&self, at: u64) -> io::Result<Option<u64>> {
+        self.0.next_data(at)
+    }
+}
+
+/// Recovers what the disk holds.
+fn open(disk: Arc<dyn Disk>) -> (Arc<Files>, Engine, recover::Report) {
+    let dir = Path::new("/data");
+    disk.create_dir(dir).unwrap();
+    let files = Arc::new(Files::open(disk, dir, FILE_SIZE).unwrap());
+    let config = Config::default();
+    let found = Keeper::open(files.clone(), dir.to_owned(), IDENTITY, &config).unwrap();
+    let Found { keeper, mut state, origin, .. } = found;
+    let (resume, report) = recover::recover(&files, dir, &IDENTITY, origin, &mut state).unwrap();
+    let log = Appender::new(IDENTITY, FILE_SIZE, resume);
+    (files, Engine::new(config, state, log, keeper.blocks.clone(), &report), report)
+}
+
+/// A round that was taken when the last ones were confirmed was forgotten: what it held was
+/// confirmed with the seal behind it, and gone after a start.
+#[test]
+fn what_arrives_during_the_last_syncs_is_written_or_not_confirmed() {
+    let disk = FaultDisk::default();
+    let during = During::default();
+    let (files, engine, _) = open(Arc::new(Busy(disk.clone(), during.clone())));
+    let writer = Writer::new(files.clone(), engine.confirmed());
+    let names = Names::new(Default::default());
+    let shared = Arc::new(Shared::new(engine, names, 1, Readers::default(), files));
+    let arrived = Arc::new(Mutex::new(Vec::new()));
+    let arrive = {
+        let (shared, arrived) = (Arc::downgrade(&shared), arrived.clone());
+        move || {
+            let Some(shared) = shared.upgrade() else { return };
+            let mut arrived = arrived.lock();
+            let key = format!("k{}", arrived.len());
+            let at = shared.with_core(|core, _| core.engine.put_kv("n", &key, Some("v"), 0));
+            arrived.push((key, at));
+        }
+    };
+    assert!(during.set(Box::new(arrive)).is_ok());
+    shared.stopping.store(true, Ordering::Release);
+    let durability = Durability::Sync;
+    Logger::new(shared.clone(), writer, durability, std::thread::current()).run();
+    let confirmed = shared.confirmed();
+    let (_, engine, report) = open(Arc::new(disk));
+    assert!(report.cut.is_none() && report.end >= confirmed, "{report:?}, {confirmed} confirmed");
+    let arrived = arrived.lock();
+    assert!(arrived.len() >= 2);
+    for (key, at) in arrived.iter().filter(|(_, at)| *at <= confirmed) {
+        let known = engine.state.kv.get(&("n".to_owned(), key.clone()));
+        assert!(known.is_some(), "{key}, confirmed at {at}, is gone");
+    }
+}
