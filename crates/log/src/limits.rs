@@ -30,8 +30,8 @@ pub const DISK_MARGIN: u64 = 256 << 10;
 pub const ZERO_AHEAD: u64 = 16 << 20;
 /// Bytes of zeros in one write, during which the log thread may have to wait.
 pub const ZERO_STEP: usize = 128 << 10;
-/// Bytes of zeros between two syncs of them.
-pub const ZERO_SYNC: u64 = 2 << 20;
+/// Bytes of zeros between two syncs of them, which a round may have to wait for (decision 007).
+pub const ZERO_SYNC: u64 = 512 << 10;
 /// Files that a log may hold: the directory listing is read into memory.
 pub const FILES_MAX: usize = 1 << 20;
 /// Bytes of a stretch of the log that one index block covers. Its index is in memory until then:
