@@ -10,6 +10,7 @@ mod ci;
 mod compare;
 mod figures;
 mod kill;
+mod overload;
 mod test;
 mod tidy;
 
@@ -46,6 +47,8 @@ enum Command {
     Tidy,
     /// Kill a loaded broker again and again; every acknowledged message must still be there
     Kill(kill::Options),
+    /// Send four times what the broker can do, for a minute; then it must be as before
+    Overload(overload::Options),
     /// Measure the release binary
     Figures(figures::Options),
     /// Measure beside Apache RocketMQ, on the same machine in the same run
@@ -59,6 +62,7 @@ fn main() -> Result<ExitCode> {
         Command::Fix => ci::fix()?,
         Command::Tidy => tidy::run()?,
         Command::Kill(options) => kill::run(&options)?,
+        Command::Overload(options) => overload::run(&options)?,
         Command::Figures(options) => figures::run(&options)?,
         Command::Compare(options) => compare::run(&options)?,
     };

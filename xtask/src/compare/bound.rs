@@ -111,11 +111,12 @@ impl Probe {
     pub(super) fn sends(&self, outstanding: f64, flush: Flush) -> f64 {
         let wait = self.round_trip + BOTH_ENDS_US / 1e6;
         let cpu = self.cores * 1e6 / (self.frame_us() + BOTH_ENDS_US);
+        let sync = self.sync(outstanding * STORED) + f64::from(flush.added_ms()) / 1e3;
         let latency = match flush {
             Flush::Async => outstanding / wait,
-            Flush::Sync if outstanding == 1.0 => 1.0 / (wait + self.sync(STORED)),
+            Flush::Sync | Flush::SlowSync if outstanding == 1.0 => 1.0 / (wait + sync),
             // It waits for the rest of the sync that runs, and for its own.
-            Flush::Sync => outstanding / (wait + 1.5 * self.sync(outstanding * STORED)),
+            Flush::Sync | Flush::SlowSync => outstanding / (wait + 1.5 * sync),
         };
         latency.min(cpu).min(self.write / STORED)
     }
@@ -151,6 +152,7 @@ mod tests {
         near(probe.sends(1.0, Flush::Async), 1e6 / 72.0);
         near(probe.sends(64.0, Flush::Async), 2e6 / (16.8 + 5.0));
         near(probe.sends(4.0, Flush::Sync), 4e6 / (1.5 * 115.4 + 72.0));
+        near(probe.sends(64.0, Flush::SlowSync), 64e6 / (1.5 * 5122.0 + 72.0));
         near(probe.sync(32_768.0), 118.4e-6);
     }
 }

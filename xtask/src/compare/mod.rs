@@ -64,18 +64,31 @@ pub(crate) enum Name {
     Async64x1,
     #[value(name = "async-16x128")]
     Async16x128,
+    /// SYNC_FLUSH on a disk whose every sync takes 5 ms longer
+    #[value(name = "slow-1x1")]
+    Slow1x1,
+    #[value(name = "slow-64x1")]
+    Slow64x1,
     /// A backlog is read, 32 messages a request, 8 connections
     Pull,
     /// From the intended sending to receipt, both at 70 % of Apache's maximum
     E2e,
-    /// The Java load generator of Apache's, 64 threads
+    /// The Java load generators of Apache's, unmodified: 64 threads
     JavaProducer,
+    JavaBatch,
+    JavaConsumer,
     /// Batches of 32
     Batch,
     /// Many queues in use
     Topics,
     /// A backlog is read from the disk while messages are sent
     Drain,
+    /// A thousand producers, on one queue, and beside 5,000 idle connections
+    FanIn,
+    /// Five groups read what is sent
+    FanOut,
+    /// Ten minutes of each, at a rate that both can do
+    Soak,
     /// From kill -9 with data stored to the first accepted send
     KillStart,
     /// Start on an empty folder, and memory without load

@@ -23,6 +23,7 @@ const METRICS: &[(&str, &str, usize)] = &[
     ("mb_per_s", "MB/s of bodies", 0),
     ("says_ms", "ms until it says that it serves", 0),
     ("ready_ms", "ms until a send is accepted", 0),
+    ("delivered_per_second", "deliveries/s to all groups", 0),
     ("mean_us", "latency, mean, µs", 0),
     ("p50_us", "latency, p50, µs", 0),
     ("p95_us", "p95, µs", 0),

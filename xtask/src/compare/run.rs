@@ -110,7 +110,7 @@ impl Run {
         Probe::take(&self.setup.binary, &self.dir, shape, self.quick)
     }
 
-    /// Two probes and between them the rounds: A B A B. The higher bound counts.
+    /// Two probes and between them the rounds. The higher bound counts.
     pub(super) fn case(
         &self,
         pair: &mut Pair,
@@ -128,7 +128,28 @@ impl Run {
             anyhow::Ok(())
         };
         probe(self, pair, case)?;
-        for number in 0..self.rounds {
+        self.rounds(pair, case, self.rounds, &mut round)?;
+        probe(self, pair, case)?;
+        if let [before, after] = bounds[..]
+            && (after / before - 1.0).abs() > PROBE_MOVES_MAX
+        {
+            case.notes.push(format!(
+                "the bound was {before:.0} msg/s before the rounds and {after:.0} behind them: the machine was not alike throughout"
+            ));
+        }
+        case.bound = bounds.into_iter().reduce(f64::max);
+        Ok(())
+    }
+
+    /// So many rounds of each, in turns: A B A B.
+    pub(super) fn rounds(
+        &self,
+        pair: &mut Pair,
+        case: &mut Case,
+        rounds: u32,
+        round: &mut dyn FnMut(&System, u32) -> Result<Metrics>,
+    ) -> Result<()> {
+        for number in 0..rounds {
             // The estimate was one: a disk that fills up ends the row, not the machine.
             self.need(0)?;
             for index in 0..2 {
@@ -144,15 +165,6 @@ impl Run {
                 }
             }
         }
-        probe(self, pair, case)?;
-        if let [before, after] = bounds[..]
-            && (after / before - 1.0).abs() > PROBE_MOVES_MAX
-        {
-            case.notes.push(format!(
-                "the bound was {before:.0} msg/s before the rounds and {after:.0} behind them: the machine was not alike throughout"
-            ));
-        }
-        case.bound = bounds.into_iter().reduce(f64::max);
         Ok(())
     }
 

@@ -43,14 +43,21 @@ const JAVA_FLAGS: &[&str] = &[
 pub(crate) enum Flush {
     Sync,
     Async,
+    /// Synced, and each sync of the disk takes 5 ms longer.
+    SlowSync,
 }
 
 impl Flush {
     pub(super) fn key(self) -> &'static str {
         match self {
-            Flush::Sync => "SYNC_FLUSH",
+            Flush::Sync | Flush::SlowSync => "SYNC_FLUSH",
             Flush::Async => "ASYNC_FLUSH",
         }
+    }
+
+    /// What a sync takes beyond its own time, in ms.
+    pub(super) fn added_ms(self) -> u32 {
+        if self == Flush::SlowSync { 5 } else { 0 }
     }
 }
 
@@ -76,6 +83,9 @@ impl Name {
 pub(super) struct Setup {
     pub(super) binary: PathBuf,
     pub(super) class_path: String,
+    /// Makes Apache's syncs slower; made when it is asked for.
+    slow_sync: PathBuf,
+    slow_sync_source: PathBuf,
 }
 
 impl Setup {
@@ -95,7 +105,17 @@ impl Setup {
             mvn(&[]).context("Maven cannot get Apache RocketMQ")?;
         }
         let class_path = fs::read_to_string(&list)?.trim().to_string();
-        Ok(Setup { binary, class_path })
+        let slow_sync_source = root.join("bench/apache/slow_sync.c");
+        Ok(Setup { binary, class_path, slow_sync: target.join("slow_sync.so"), slow_sync_source })
+    }
+
+    /// The library that makes Apache's syncs slower.
+    fn slow_sync(&self) -> Result<&Path> {
+        let mut command =
+            process::command("cc", &["-shared", "-fPIC", "-O2", "-Wall"], Path::new("."));
+        command.arg("-o").arg(&self.slow_sync).arg(&self.slow_sync_source).arg("-ldl");
+        process::output(&mut command).context("a C compiler is needed for Apache's slow syncs")?;
+        Ok(&self.slow_sync)
     }
 
     /// `java` with the class path and what a current JDK needs.
@@ -129,8 +149,10 @@ impl System {
         fs::create_dir_all(folder)?;
         let what = match name {
             Name::Kerolox => {
-                let set = format!("flushDiskType={}", flush.key());
-                What::Kerolox(Server::start_with(&setup.binary, folder, 0, &["--set", &set])?)
+                let flush_type = format!("flushDiskType={}", flush.key());
+                let added = format!("kerolox.disk.addedSyncMillis={}", flush.added_ms());
+                let set = ["--set", &flush_type, "--set", &added];
+                What::Kerolox(Server::start_with(&setup.binary, folder, 0, &set)?)
             }
             Name::Apache => apache(setup, folder, flush)?,
         };
@@ -237,6 +259,10 @@ fn apache(setup: &Setup, folder: &Path, flush: Flush) -> Result<What> {
     await_success(&mut namesrv, &folder.join("namesrv.log"))?;
     let mut command = setup.java(folder, BROKER_FLAGS, "org.apache.rocketmq.broker.BrokerStartup");
     command.args(["-c", "broker.conf"]);
+    if flush.added_ms() > 0 {
+        command.env("LD_PRELOAD", setup.slow_sync()?);
+        command.env("ADDED_SYNC_MS", flush.added_ms().to_string());
+    }
     let mut broker = started(&mut command, &folder.join("broker.log"))?;
     await_success(&mut broker, &folder.join("broker.log"))?;
     Ok(What::Apache { broker, namesrv, port, namesrv_port })

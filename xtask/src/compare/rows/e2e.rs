@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::bench::{self, number};
 use crate::compare::measure::{self, Load, Metrics, words};
 use crate::compare::run::{Case, Pair, Run};
-use crate::compare::systems::{Flush, System};
+use crate::compare::systems::{Flush, Name, System};
 
 const SHARE: f64 = 0.7;
 
@@ -34,6 +34,45 @@ pub(super) fn row(run: &Run) -> Result<(String, Vec<Case>)> {
         cases.push(case);
     }
     Ok(("1 KiB, sent and received at 70 % of what Apache can at most".to_string(), cases))
+}
+
+/// Rounds of 50 s each: ten minutes of each system.
+const SOAK_ROUNDS: u32 = 12;
+const SOAK_SECONDS: f64 = 50.0;
+/// Messages a second meanwhile.
+const SOAK_RATE: f64 = 2000.0;
+
+/// For long: whether memory grows, and the tail with it.
+pub(super) fn soak(run: &Run) -> Result<(String, Vec<Case>)> {
+    let (rounds, seconds) = if run.quick { (2, 3.0) } else { (SOAK_ROUNDS, SOAK_SECONDS) };
+    let mut pair = run.pair(Flush::Sync, 8 << 30)?;
+    let mut case = Case::new("", Flush::Sync);
+    for index in 0..2 {
+        one(run, pair.alone(index)?, SOAK_RATE, "WarmUp", if run.quick { 2.0 } else { 8.0 })?;
+    }
+    // One topic and one group for all: what grows, grows.
+    run.rounds(&mut pair, &mut case, rounds, &mut |system, _| {
+        one(run, system, SOAK_RATE, "Soak", seconds)
+    })?;
+    for name in Name::BOTH {
+        let of = |key: &str| {
+            let all: Vec<_> = case.rounds.iter().filter(|(n, _)| *n == name).collect();
+            let value = |round: Option<&&(Name, Metrics)>| round?.1.get(key).copied();
+            Some((value(all.first())?, value(all.last())?))
+        };
+        if let (Some(memory), Some(tail)) = (of("rss_mib"), of("p99_9_us")) {
+            case.notes.push(format!(
+                "{}: after the first round {:.1} MiB resident and p99.9 {:.0} µs, after the last {:.1} MiB and {:.0} µs",
+                name.key(), memory.0, tail.0, memory.1, tail.1
+            ));
+        }
+    }
+    pair.stop()?;
+    let title = format!(
+        "1 KiB, {SOAK_RATE} msg/s sent and received for {:.0} s of each",
+        f64::from(rounds) * seconds
+    );
+    Ok((title, vec![case]))
 }
 
 /// What Apache produces at most while a consumer reads along.

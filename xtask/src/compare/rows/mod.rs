@@ -2,6 +2,7 @@
 
 mod drain;
 mod e2e;
+mod fan;
 mod java;
 mod produce;
 mod pull;
@@ -13,10 +14,11 @@ use anyhow::Result;
 use super::Name;
 use super::run::{Row, Run};
 use super::systems::Flush;
+use java::Tool;
 
 /// Measures one row.
 pub(super) fn measure(run: &Run, name: Name) -> Result<Row> {
-    use Flush::{Async, Sync};
+    use Flush::{Async, SlowSync, Sync};
     let (title, cases) = match name {
         Name::Sync1x1 => produce::row(run, Sync, 1, 1)?,
         Name::Sync64x1 => produce::row(run, Sync, 64, 1)?,
@@ -24,10 +26,17 @@ pub(super) fn measure(run: &Run, name: Name) -> Result<Row> {
         Name::Async1x1 => produce::row(run, Async, 1, 1)?,
         Name::Async64x1 => produce::row(run, Async, 64, 1)?,
         Name::Async16x128 => produce::row(run, Async, 16, 128)?,
+        Name::Slow1x1 => produce::row(run, SlowSync, 1, 1)?,
+        Name::Slow64x1 => produce::row(run, SlowSync, 64, 1)?,
         Name::Batch => produce::batches(run)?,
         Name::Pull => pull::row(run)?,
         Name::E2e => e2e::row(run)?,
-        Name::JavaProducer => java::row(run)?,
+        Name::FanIn => fan::many_in(run)?,
+        Name::FanOut => fan::many_out(run)?,
+        Name::Soak => e2e::soak(run)?,
+        Name::JavaProducer => java::row(run, Tool::Producer)?,
+        Name::JavaBatch => java::row(run, Tool::BatchProducer)?,
+        Name::JavaConsumer => java::row(run, Tool::Consumer)?,
         Name::Topics => topics::row(run)?,
         Name::Drain => drain::row(run)?,
         Name::KillStart => restart::after_kill(run)?,

@@ -31,10 +31,13 @@ pub(super) fn row(
     let shape = Shape::send(connections, in_flight);
     let bound = |probe: &crate::compare::bound::Probe| probe.sends(outstanding, flush);
     run.case(&mut pair, &mut case, Some((shape, &bound)), |system, round| {
-        one(run, system, &args, round)
+        one(run, system, &args, &format!("Round{round}"))
     })?;
     pair.stop()?;
-    let title = format!("1 KiB, {connections} connections × {in_flight} in flight");
+    let mut title = format!("1 KiB, {connections} connections × {in_flight} in flight");
+    if flush.added_ms() > 0 {
+        title += &format!(", every sync of the disk {} ms slower", flush.added_ms());
+    }
     Ok((title, vec![case]))
 }
 
@@ -51,7 +54,7 @@ pub(super) fn batches(run: &Run) -> Result<(String, Vec<Case>)> {
         let shape = Shape { request: 200 + BATCH * 1120, reply: 1300, ..Shape::send(16, 4) };
         let bound = |probe: &crate::compare::bound::Probe| probe.batches(f64::from(BATCH));
         run.case(&mut pair, &mut case, Some((shape, &bound)), |system, round| {
-            one(run, system, &args, round)
+            one(run, system, &args, &format!("Round{round}"))
         })?;
         pair.stop()?;
         run.clear()?;
@@ -62,14 +65,14 @@ pub(super) fn batches(run: &Run) -> Result<(String, Vec<Case>)> {
 }
 
 /// What all rounds write, with the indexes.
-fn bytes(run: &Run, rate: f64) -> u64 {
+pub(super) fn bytes(run: &Run, rate: f64) -> u64 {
     let rounds = f64::from(run.rounds) * (run.seconds + run.warm_up);
     // Apache's share is small, but it prepares files of 1 GiB.
     ((rounds + 10.0) * rate * 1300.0) as u64 + (4 << 30)
 }
 
 /// Until the JIT has seen the load.
-fn warm_up(run: &Run, pair: &mut crate::compare::run::Pair, args: &str) -> Result<()> {
+pub(super) fn warm_up(run: &Run, pair: &mut crate::compare::run::Pair, args: &str) -> Result<()> {
     for index in 0..2 {
         let system = pair.alone(index)?;
         let mut args = words(args);
@@ -81,9 +84,9 @@ fn warm_up(run: &Run, pair: &mut crate::compare::run::Pair, args: &str) -> Resul
     Ok(())
 }
 
-fn one(run: &Run, system: &System, args: &str, round: u32) -> Result<Metrics> {
+pub(super) fn one(run: &Run, system: &System, args: &str, topic: &str) -> Result<Metrics> {
     let mut args = words(args);
-    args.extend(words(&format!("--topic Round{round} --verify")));
+    args.extend(words(&format!("--topic {topic} --verify")));
     let load = Load { args, warm_up: run.warm_up, seconds: run.seconds };
     let rate = |json: &Value| number(json, "msg_per_s");
     let (json, mut metrics) = load.run(system, &run.setup.binary, rate)?;
