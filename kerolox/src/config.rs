@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use kerolox_engine::Config;
 use kerolox_server::{Durability, Options, Ports, Retention};
@@ -14,7 +15,7 @@ use crate::cli::ServerArgs;
 use crate::{advertise, properties};
 
 /// Every honoured key.
-const KEYS: [&str; 32] = [
+const KEYS: [&str; 33] = [
     "accessMessageInMemoryMaxRatio",
     "autoCreateSubscriptionGroup",
     "autoCreateTopicEnable",
@@ -33,6 +34,7 @@ const KEYS: [&str; 32] = [
     "fileReservedTime",
     "flushDiskType",
     "flushIntervalCommitLog",
+    "kerolox.disk.addedSyncMillis",
     "kerolox.retention.bytes",
     "listenPort",
     "longPollingEnable",
@@ -134,6 +136,7 @@ pub(crate) fn configure(args: &ServerArgs) -> Result<Configured, String> {
         durability: durability(&values, &mut warnings)?,
         file_size: file_size(&values)?,
         retention: retention(&values)?,
+        added_sync: added_sync(&values, &mut warnings)?,
         engine: engine(&values)?,
         broker_id: values.number("brokerId", 0, 0..=0)? as i64,
         order_message: values.flag("orderMessageEnable", false)?,
@@ -252,6 +255,16 @@ fn retention(values: &Values) -> Result<Retention, String> {
         disk_warning_percent: values.number("diskSpaceWarningLevelRatio", 90, 10..=100)?,
         hours,
     })
+}
+
+fn added_sync(values: &Values, warnings: &mut Vec<String>) -> Result<Duration, String> {
+    let key = "kerolox.disk.addedSyncMillis";
+    let ms = values.number(key, 0, 0..=10_000)?;
+    if ms > 0 {
+        warnings
+            .push(format!("{key}={ms}: every sync of the disk takes {ms} ms longer, for a trial"));
+    }
+    Ok(Duration::from_millis(ms))
 }
 
 fn shards(values: &Values) -> Result<usize, String> {

@@ -441,3 +441,19 @@ fn the_seam_stands_for_a_full_disk() {
     let (_, report) = recover::recover(&files, dir, &identity, None, &mut Deaf).unwrap();
     assert!(report.cut.is_some_and(|cut| cut.bytes >= 5000));
 }
+
+#[tokio::test]
+async fn a_disk_can_be_made_slower_for_a_trial() {
+    let folder = Folder::new();
+    let slow = ["--set", "kerolox.disk.addedSyncMillis=40"];
+    let server = Launch::new(&folder).args(&SMALL).args(&slow).start();
+    let connection = server.connect().await;
+    make_topic(&connection, "t", 1).await;
+    for i in 0..3 {
+        let begin = Instant::now();
+        put(&connection, "t", 0, &format!("{i}")).await;
+        assert!(begin.elapsed() >= Duration::from_millis(40), "{:?}", begin.elapsed());
+    }
+    let ended = server.stop();
+    assert!(ended.stderr.contains("every sync of the disk takes 40 ms longer"), "{}", ended.stderr);
+}

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use common::call::{make_topic, message, pairs, put, read, refused};
 use common::raw::{Raw, frame};
-use common::{Folder, Launch, SMALL, Server, http};
+use common::{Folder, Launch, SMALL, Server, http, trial};
 use kerolox_client::Connection;
 use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 
@@ -91,6 +91,33 @@ async fn a_strict_process_ends_with_7_as_soon_as_the_log_fails() {
     assert!(ended.took < Duration::from_secs(5), "{:?}", ended.took);
     let server = Server::start(&folder, &strict);
     assert_eq!(read(&server.connect().await, "t", 0).await[..stored.len()], stored);
+    server.stop();
+}
+
+#[tokio::test]
+async fn after_a_failed_sync_nothing_is_acknowledged_until_a_restart() {
+    if !trial::is_possible() {
+        return;
+    }
+    let folder = Folder::new();
+    let (server, connection, stored) = server_with(&folder, &[]).await;
+    trial::fail_syncs(&connection).await;
+    for text in ["not known", "late"] {
+        let reply = connection.call(310, &message("t", 0), Bytes::from(text)).await.unwrap();
+        refused(&reply, 14, "Input/output error");
+    }
+    let page = http::get(server.ports.http, "/readyz");
+    assert_eq!(page.status, 503);
+    assert!(page.body.starts_with("failed: "), "{page:?}");
+    // Consumers see nothing of it.
+    assert_eq!(read(&connection, "t", 0).await, stored);
+    server.signal(Signal::TERM);
+    server.ended(Duration::from_secs(20)).check(7, "writing the commit log had failed");
+
+    let server = Server::start(&folder, &SMALL);
+    let found = read(&server.connect().await, "t", 0).await;
+    assert_eq!(found[..stored.len()], stored);
+    assert!(!found.contains(&"late".to_owned()), "{}", found.len());
     server.stop();
 }
 

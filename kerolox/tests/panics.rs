@@ -6,22 +6,13 @@ mod common;
 use std::time::Duration;
 
 use common::call::{ask, granted, tell};
+use common::trial::{self, PANIC_IN_CONNECTION, PANIC_IN_ENGINE};
 use common::{Folder, Server};
 use kerolox_client::Connection;
 
-/// As in `server/src/decode.rs`.
-const PANIC_IN_CONNECTION: i32 = 0x7eed_0001;
-const PANIC_IN_ENGINE: i32 = 0x7eed_0002;
-
-/// Whether this build, and so the binary that cargo made with it, knows these codes.
-fn can_ask() -> bool {
-    cfg!(debug_assertions) && std::env::var_os("KEROLOX_BIN").is_none()
-}
-
 #[tokio::test]
 async fn a_panic_in_a_connection_costs_that_connection_alone() {
-    if !can_ask() {
-        println!("not a debug build: nothing to ask for");
+    if !trial::is_possible() {
         return;
     }
     let folder = Folder::new();
@@ -39,8 +30,7 @@ async fn a_panic_in_a_connection_costs_that_connection_alone() {
 
 #[tokio::test]
 async fn a_panic_in_the_engine_ends_the_process_and_loses_nothing() {
-    if !can_ask() {
-        println!("not a debug build: nothing to ask for");
+    if !trial::is_possible() {
         return;
     }
     let folder = Folder::new();

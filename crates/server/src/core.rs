@@ -7,7 +7,6 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use kerolox_engine::turn::Closed;
 use kerolox_engine::{
@@ -22,6 +21,7 @@ use kerolox_protocol::remoting::reply::Reply;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
+use crate::clock::Clock;
 use crate::decode::CoreRequest;
 use crate::logger::LogSignal;
 use crate::readers::{Job, Readers};
@@ -42,6 +42,7 @@ pub struct ShardInbox {
 
 /// What all threads share.
 pub struct Shared {
+    pub clock: Clock,
     core: Mutex<Core>,
     inbox: Mutex<Vec<CoreRequest>>,
     pub shards: Vec<Arc<ShardInbox>>,
@@ -77,12 +78,6 @@ pub struct ShellCounters {
     pub damaged_reads: AtomicU64,
 }
 
-/// Milliseconds since 1970.
-pub fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-}
-
 /// Bits of a connection's number that hold its shard.
 const SHARD_BITS: u32 = 8;
 
@@ -106,7 +101,9 @@ impl Shared {
     ) -> Shared {
         let confirmed = AtomicU64::new(engine.confirmed().0);
         let blocks = engine.blocks.clone();
+        let clock = Clock::new(engine.log.store_timestamp());
         Shared {
+            clock,
             blocks,
             core: Mutex::new(Core { engine, names, output: Output::default() }),
             inbox: Mutex::new(Vec::new()),
@@ -190,7 +187,7 @@ impl Shared {
             if batch.is_empty() {
                 break;
             }
-            let now = now_ms();
+            let now = self.clock.now_ms();
             for request in batch {
                 core.handle(request, now);
             }

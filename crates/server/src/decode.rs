@@ -29,13 +29,6 @@ impl CoreRequest {
     }
 }
 
-/// Request codes by which tests, in debug builds, ask for a panic: in a connection's code, which
-/// costs that connection, and in the engine, which costs the process.
-#[cfg(debug_assertions)]
-const PANIC_IN_CONNECTION: i32 = 0x7eed_0001;
-#[cfg(debug_assertions)]
-const PANIC_IN_ENGINE: i32 = 0x7eed_0002;
-
 /// What came of a frame.
 pub enum Decoded {
     Request(CoreRequest),
@@ -62,11 +55,13 @@ pub fn decode(bytes: &Bytes, connection: &Origin) -> Result<Decoded, FrameError>
         let origin = Origin { oneway: true, ..origin };
         return Ok(Decoded::Request(CoreRequest::Broker(Incoming { origin, request })));
     }
-    #[cfg(debug_assertions)]
-    if frame.code == PANIC_IN_CONNECTION {
-        panic!("asked for by a test");
-    }
     let refused = |reply| Ok(Decoded::Refused(origin, frame.code, reply));
+    #[cfg(debug_assertions)]
+    if frame.code == crate::trial::PANIC_IN_ENGINE {
+        return Ok(Decoded::Request(CoreRequest::PanicInEngine(origin)));
+    } else if crate::trial::done(&frame).unwrap_or(false) {
+        return refused(Reply::default());
+    }
     match names::Request::decode(&frame) {
         Some(Ok(request)) => return Ok(Decoded::Request(CoreRequest::Names(origin, request))),
         Some(Err(e)) => return refused(e.reply()),
@@ -75,10 +70,6 @@ pub fn decode(bytes: &Bytes, connection: &Origin) -> Result<Decoded, FrameError>
     match Request::decode(&frame) {
         Ok(Some(request)) => {
             Ok(Decoded::Request(CoreRequest::Broker(Incoming { origin, request })))
-        }
-        #[cfg(debug_assertions)]
-        Ok(None) if frame.code == PANIC_IN_ENGINE => {
-            Ok(Decoded::Request(CoreRequest::PanicInEngine(origin)))
         }
         Ok(None) => refused(Reply::refuse(
             response::REQUEST_CODE_NOT_SUPPORTED,

@@ -17,7 +17,7 @@ use kerolox_log::files::Files;
 use kerolox_log::limits::ZERO_SYNC;
 use kerolox_protocol::record::View;
 
-use crate::core::{Shared, now_ms};
+use crate::core::Shared;
 use crate::limits::HOUSEKEEPING_MS;
 use crate::options::Retention;
 
@@ -198,7 +198,7 @@ impl Housekeeping {
         confirmed: PhysicalOffset,
     ) -> io::Result<Option<&'static str>> {
         let retention = &self.retention;
-        let now = now_ms();
+        let now = self.shared.clock.now_ms();
         let stored = self.files.first().map_or(0, |first| confirmed.0 - first.0);
         if retention.bytes > 0 && stored > retention.bytes {
             return Ok(Some("the log is larger than its limit"));

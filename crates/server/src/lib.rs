@@ -16,6 +16,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod clock;
 pub mod connection;
 pub mod core;
 pub mod decode;
@@ -30,6 +31,8 @@ pub mod readers;
 pub mod shard;
 pub mod sniff;
 pub mod start;
+#[cfg(debug_assertions)]
+pub mod trial;
 
 pub use kerolox_log::limits::FILE_SIZE_DEFAULT;
 pub use options::{Advertise, Durability, Options, Ports, Retention};

@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::mpsc::UnboundedSender;
@@ -76,13 +76,20 @@ pub async fn accept(
     };
     let connections_max = connections_max();
     let mut turn = 0;
-    let mut complained = 0;
+    let mut complained: Option<Instant> = None;
+    let mut may_complain = move || {
+        let now = Instant::now();
+        let may = complained.is_none_or(|last| now - last >= Duration::from_secs(1));
+        if may {
+            complained = Some(now);
+        }
+        may
+    };
     loop {
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
-                let now = crate::core::now_ms() / 1000;
-                if std::mem::replace(&mut complained, now) != now {
+                if may_complain() {
                     tracing::warn!(%error, "cannot accept a connection; waiting");
                 }
                 tokio::time::sleep(Duration::from_millis(50)).await;
@@ -90,8 +97,7 @@ pub async fn accept(
             }
         };
         if shared.connections.load(Ordering::Relaxed) >= connections_max {
-            let now = crate::core::now_ms() / 1000;
-            if std::mem::replace(&mut complained, now) != now {
+            if may_complain() {
                 tracing::warn!(%peer, connections_max, "too many connections: one is closed");
             }
             continue;

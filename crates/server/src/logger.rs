@@ -16,7 +16,7 @@ use kerolox_log::append::Round;
 use kerolox_log::flush::Writer;
 use parking_lot::{Condvar, Mutex};
 
-use crate::core::{Core, Shared, now_ms};
+use crate::core::{Core, Shared};
 use crate::limits::{IN_FLIGHT_MAX, OVERLOAD_MS, TICK_MS};
 use crate::options::Durability;
 
@@ -61,7 +61,7 @@ pub struct Logger {
     waits_for_room: bool,
 }
 
-/// A clock this far behind the log's time is reported, in ms.
+/// A machine's clock this far behind the broker's is reported, in ms.
 const CLOCK_BEHIND_MS: i64 = 1_000;
 
 /// After this long without a round a last seal is written.
@@ -146,14 +146,14 @@ impl Logger {
         })
     }
 
-    /// The log's time never goes back; while the clock is behind it, its last value is used.
-    fn watch_clock(&mut self, last: i64, now: i64) {
-        let behind = last - now;
+    /// Says it when the machine's clock was set back.
+    fn watch_clock(&mut self) {
+        let behind = self.shared.clock.ahead_ms();
         let reported = std::mem::replace(&mut self.clock_behind, behind > CLOCK_BEHIND_MS);
         if self.clock_behind && !reported {
             tracing::warn!(
                 behind_ms = behind,
-                "the clock was set back: messages keep the last store time until it has caught up"
+                "the machine's clock was set back: the broker's goes on at half speed until the other has caught up"
             );
         }
     }
@@ -182,10 +182,10 @@ impl Logger {
             return;
         }
         self.last_tick = Instant::now();
-        let now = now_ms();
+        let now = self.shared.clock.now_ms();
         core.tick(now, out);
         self.watch_load(core, now);
-        self.watch_clock(core.engine.log.store_timestamp(), now);
+        self.watch_clock();
     }
 
     /// Only when requests have waited for room too long are sends refused.

@@ -6,7 +6,6 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use kerolox_engine::Engine;
-use kerolox_log::index::lookup::Blocks;
 use kerolox_log::index::queue::{Entry, Look};
 use kerolox_protocol::names::{RETRY_PREFIX, is_system_group, is_system_topic};
 use prometheus_client::encoding::text::encode;
@@ -15,7 +14,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use crate::core::{Shared, now_ms};
+use crate::core::Shared;
 
 type Labels = Vec<(&'static str, String)>;
 type Gauges = Family<Labels, Gauge>;
@@ -108,7 +107,7 @@ impl Scrape {
                 let clients = members.map_or(0, |m| m.clients.len());
                 (lags(&core.engine, group), clients, model)
             });
-            let rows = with_ages(&shared.blocks, rows);
+            let rows = with_ages(shared, rows);
             let system = if is_system_group(group) { "true" } else { "false" };
             if clients > 0 {
                 let labels = self.labels(&[
@@ -242,8 +241,8 @@ struct Lag {
 type LagAt = (Lag, i64, Look<Option<Entry>>);
 
 /// Finds out how old those messages are, outside of the engine.
-fn with_ages(blocks: &Blocks, rows: Vec<LagAt>) -> Vec<Lag> {
-    let now = now_ms();
+fn with_ages(shared: &Shared, rows: Vec<LagAt>) -> Vec<Lag> {
+    let (now, blocks) = (shared.clock.now_ms(), &shared.blocks);
     let rows = rows.into_iter().map(|(lag, consumed, oldest)| {
         let entry = match oldest {
             Look::Here(entry) => entry,

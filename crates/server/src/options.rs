@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use kerolox_engine::Config;
 
@@ -62,6 +63,8 @@ pub struct Options {
     /// `mappedFileSizeCommitLog`, if the configuration says so.
     pub file_size: Option<u64>,
     pub retention: Retention,
+    /// What every sync of the disk takes beyond its own time; for trials. Zero: nothing.
+    pub added_sync: Duration,
     /// The engine's part. Its `store_ip` and `store_port` are filled in here.
     pub engine: Config,
     /// `brokerId`

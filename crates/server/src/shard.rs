@@ -80,7 +80,7 @@ struct Shard {
 /// Lines about bad clients: a few a second, the rest is counted.
 #[derive(Default)]
 struct LogLimit {
-    second: u64,
+    second: Option<Instant>,
     lines: u32,
     left_out: u64,
 }
@@ -90,9 +90,8 @@ impl LogLimit {
 
     /// Whether a line may be written; with it, how many were left out before.
     fn allow(&mut self) -> Option<u64> {
-        let second = (crate::core::now_ms() / 1000) as u64;
-        if second != self.second {
-            self.second = second;
+        if self.second.is_none_or(|begin| begin.elapsed() >= Duration::from_secs(1)) {
+            self.second = Some(Instant::now());
             self.lines = 0;
         }
         self.lines += 1;

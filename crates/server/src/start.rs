@@ -16,7 +16,7 @@ use kerolox_engine::Engine;
 use kerolox_engine::keeper::{Found, Keeper, KeeperError};
 use kerolox_engine::state::ProgressFn;
 use kerolox_log::append::Appender;
-use kerolox_log::disk::{Disk, real::RealDisk};
+use kerolox_log::disk::{Disk, real::RealDisk, slow::Slow};
 use kerolox_log::files::Files;
 use kerolox_log::flush::Writer;
 use kerolox_log::identity::{self, Identity, IdentityError};
@@ -357,7 +357,13 @@ fn lock_directory(dir: &Path) -> Result<File, StartError> {
 
 /// Opens and recovers the log.
 fn recover(options: &Options, progress: &Arc<Progress>) -> Result<Recovered, StartError> {
-    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let disk: Arc<dyn Disk> = if options.added_sync.is_zero() {
+        Arc::new(RealDisk)
+    } else {
+        Arc::new(Slow { disk: RealDisk, added: options.added_sync })
+    };
+    #[cfg(debug_assertions)]
+    let disk = crate::trial::disk(disk).map_err(io_error("making a record of what is written"))?;
     let dir = &options.data_dir;
     let fresh = fresh_identity().map_err(io_error("asking for random numbers"))?;
     let (identity, file_size) = identity::open(&*disk, dir, options.file_size, fresh)?;

@@ -17,6 +17,7 @@ pub(crate) mod call;
 pub(crate) mod http;
 pub(crate) mod mount;
 pub(crate) mod raw;
+pub(crate) mod trial;
 
 /// A start may take this long: other tests run at the same time.
 const START_LIMIT: Duration = Duration::from_secs(30);

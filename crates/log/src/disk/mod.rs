@@ -1,11 +1,14 @@
 //! The seam to the file system: everything that the log does to files goes through [`Disk`].
 //!
-//! [`real`] is the machine's; [`read_only`] refuses every change; [`fault`] is a disk in memory that loses what was not synced, tears
-//! writes, fails on demand, and does it all again from the same seed.
+//! [`real`] is the machine's; [`read_only`] refuses every change; [`slow`] takes longer to sync; [`fault`] is a disk in memory that loses what was not synced, tears
+//! writes, fails on demand, and does it all again from the same seed; [`record`] writes down what is
+//! done to a disk, for such a one.
 
 pub mod fault;
 pub mod read_only;
 pub mod real;
+pub mod record;
+pub mod slow;
 
 use std::io;
 use std::path::Path;
