@@ -2,6 +2,8 @@
 //! that it and its client work in.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -22,6 +24,7 @@ pub(crate) struct Server {
     /// The port of the broker's own listener, on 127.0.0.1.
     pub(crate) broker_port: u16,
     pub(crate) namesrv_port: u16,
+    http_port: u16,
 }
 
 impl Server {
@@ -55,9 +58,22 @@ impl Server {
         }
         command.arg("--broker-port").arg(broker_port.to_string()).args(options);
         let process = Running::start_into(&mut command, &log)?;
-        let mut server = Self { process, log, broker_port: 0, namesrv_port: 0 };
+        let mut server = Self { process, log, broker_port: 0, namesrv_port: 0, http_port: 0 };
         server.wait_until_ready(&ports_file)?;
         Ok(server)
+    }
+
+    /// A number of `/metrics`: the sum over all labels.
+    pub(crate) fn metric(&self, name: &str) -> Result<f64> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.http_port))?;
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: kerolox\r\nConnection: close\r\n\r\n")?;
+        let mut page = String::new();
+        stream.read_to_string(&mut page)?;
+        let values = page.lines().filter_map(|line| {
+            let rest = line.strip_prefix(name).filter(|rest| rest.starts_with([' ', '{']))?;
+            rest.rsplit(' ').next()?.parse::<f64>().ok()
+        });
+        Ok(values.sum())
     }
 
     fn wait_until_ready(&mut self, ports_file: &Path) -> Result<()> {
@@ -73,6 +89,7 @@ impl Server {
                 };
                 self.broker_port = port("broker")?;
                 self.namesrv_port = port("namesrv")?;
+                self.http_port = port("http")?;
                 return Ok(());
             }
             if let Some(status) = self.process.try_wait()? {

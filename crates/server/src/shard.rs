@@ -267,8 +267,14 @@ impl Shard {
         }
         let mut area = self.area.borrow_mut();
         area.reserve(READ_AREA / 4);
+        let room = area.capacity() - area.len();
         match connection.stream.try_read_buf(&mut *area) {
             Ok(0) => return None,
+            // The socket is empty: without a word of it tokio would ask once more, for nothing.
+            Ok(bytes) if bytes < room => {
+                let nothing = || Err::<(), _>(std::io::ErrorKind::WouldBlock.into());
+                let _: Result<(), _> = connection.stream.try_io(Interest::READABLE, nothing);
+            }
             Ok(_) => {}
             Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => return Some(0),
             Err(_) => return None,

@@ -86,6 +86,7 @@ impl Load {
         settle(system.folder())?;
         let begin = Sample::take(system.pid())?;
         let device = proc::device_written_bytes(system.folder());
+        let log = system.log_and_seals()?;
         let running = bench::start(binary, &args, &output)?;
         sleep(Duration::from_secs_f64(self.warm_up + self.seconds * 0.1));
         let before = Sample::take(system.pid())?;
@@ -104,6 +105,9 @@ impl Load {
         settle(system.folder())?;
         if let (Some(before), Some(after)) = (device, proc::device_written_bytes(system.folder())) {
             metrics.insert("device_ratio", (after - before) as f64 / payload.max(1.0));
+        }
+        if let (Some(before), Some(after)) = (log, system.log_and_seals()?) {
+            metrics.insert("seal_percent", (after.1 - before.1) / (after.0 - before.0) * 100.0);
         }
         memory(system.pid(), &mut metrics)?;
         Ok((json, metrics))

@@ -47,6 +47,7 @@ const METRICS: &[(&str, &str, usize)] = &[
     ("fixed_p99_us", "p99 at the fixed rate, µs", 0),
     ("device_ratio", "bytes that the disk wrote per byte of payload", 2),
     ("write_ratio", "the same as counted for the broker's process", 2),
+    ("seal_percent", "seals and state, % of the log's bytes", 2),
     ("lost", "lost", 0),
     ("doubled", "doubled", 0),
     ("out_of_order", "out of order", 0),

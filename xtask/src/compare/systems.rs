@@ -185,6 +185,17 @@ impl System {
         format!("127.0.0.1:{port}")
     }
 
+    /// Bytes that it wrote to its log, and those of seals and state among them; Kerolox tells.
+    pub(super) fn log_and_seals(&self) -> Result<Option<(f64, f64)>> {
+        match &self.what {
+            What::Kerolox(server) => Ok(Some((
+                server.metric("kerolox_log_bytes_total")?,
+                server.metric("kerolox_log_seal_bytes_total")?,
+            ))),
+            What::Apache { .. } => Ok(None),
+        }
+    }
+
     /// A place for what its clients print, and for data of its own.
     pub(super) fn folder(&self) -> &Path {
         &self.folder
