@@ -91,12 +91,7 @@ impl Keeper {
             .map_err(failed("reading the snapshots"))?;
         let first = files.first().unwrap_or_default();
         let mut state = State::new(config);
-        let mut next = Origin {
-            position: first,
-            before: (first.0 == 0).then_some(kerolox_log::seal::Link::NONE),
-            start: 0,
-            store_timestamp: 0,
-        };
+        let mut next = Origin::file(first);
         let snapshot_bytes = snapshot.as_ref().map_or(0, |snapshot| snapshot.state.len());
         if let Some(snapshot) = snapshot {
             state.restore(&snapshot.state);
@@ -191,6 +186,15 @@ impl Keeper {
             self.write_snapshot(PhysicalOffset(0))?;
         }
         Ok(Some(new.lost))
+    }
+
+    /// When the last record before a position was stored, in ms, by the index block that ends there.
+    pub fn last_time(&self, before: PhysicalOffset) -> Result<i64, KeeperError> {
+        let begins = self.blocks.begins();
+        let below = begins.partition_point(|begin| *begin < before.0);
+        let Some(begin) = below.checked_sub(1).map(|last| begins[last]) else { return Ok(0) };
+        let head = self.blocks.ask(|blocks| Ok(blocks.block(begin)?.head))?;
+        Ok(head.store_timestamp)
     }
 
     /// Prepares for the deletion of all log files below `next`. False if that must wait until the

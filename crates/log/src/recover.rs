@@ -105,6 +105,14 @@ pub struct Origin {
     pub store_timestamp: i64,
 }
 
+impl Origin {
+    /// A file's first position: which seal stands before it is not known.
+    pub fn file(position: PhysicalOffset) -> Origin {
+        let before = (position.0 == 0).then_some(Link::NONE);
+        Origin { position, before, start: 0, store_timestamp: 0 }
+    }
+}
+
 /// Bytes of lost ranges that a report holds; a log that is damaged more often is beyond help.
 const LOST_MAX: usize = 10_000;
 
@@ -207,12 +215,7 @@ enum Found {
 impl<'a> Walk<'a> {
     pub(crate) fn new(files: &'a Files, identity: &'a Identity, origin: Option<Origin>) -> Self {
         let first = files.first().unwrap_or_default();
-        let origin = origin.unwrap_or(Origin {
-            position: first,
-            before: (first.0 == 0).then_some(Link::NONE),
-            start: 0,
-            store_timestamp: 0,
-        });
+        let origin = origin.unwrap_or(Origin::file(first));
         let begin = origin.position;
         Walk {
             files,
