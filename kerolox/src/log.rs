@@ -1,12 +1,14 @@
 //! `kerolox log`: a look at the data directory of a stopped server.
 //!
 //! In: the directory. Out: [`check`]: what is damaged, and what a start would cut; [`dump`]: the
-//! records; [`plan`]: what retention will delete. They take the directory's lock, so that no server
-//! writes meanwhile, and change nothing; [`plan`] looks at a running server's directory, too.
+//! records; [`plan`]: what retention will delete; [`repair`]: the index made anew. They take the
+//! directory's lock, so that no server writes meanwhile, and but for [`repair`] change nothing;
+//! [`plan`] looks at a running server's directory, too.
 
 mod check;
 mod dump;
 mod plan;
+mod repair;
 mod time;
 
 use std::fs::{File, TryLockError};
@@ -27,13 +29,16 @@ use crate::exit::Failure;
 /// What to do with it.
 #[derive(Debug, Subcommand)]
 pub(crate) enum LogCommand {
-    /// Verify every seal, chain and checksum; say what a start would cut or report as lost
+    /// Verify every seal, chain and checksum, and the index; say what a start would cut or report as
+    /// lost
     Check(CheckArgs),
     /// Print the records
     Dump(DumpArgs),
     /// Show which files retention will delete, when, by which rule, and the topics concerned; also
     /// of a running server
     Plan(PlanArgs),
+    /// Make the index anew from the log
+    RepairIndex(RepairArgs),
 }
 
 #[derive(Debug, Args)]
@@ -85,12 +90,23 @@ pub(crate) struct PlanArgs {
     json: bool,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct RepairArgs {
+    /// The data directory of a stopped server
+    #[arg(value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// The same, where DIR is not given [default: ./kerolox-data]
+    #[arg(long, value_name = "DIR", env = "KEROLOX_DATA_DIR")]
+    data_dir: Option<PathBuf>,
+}
+
 /// Runs it.
 pub(crate) fn run(command: &LogCommand) -> Result<ExitCode, Failure> {
     match command {
         LogCommand::Check(args) => check::run(args),
         LogCommand::Dump(args) => dump::run(args),
         LogCommand::Plan(args) => plan::run(args),
+        LogCommand::RepairIndex(args) => repair::run(args),
     }
 }
 
@@ -104,17 +120,17 @@ struct Stopped {
 impl Stopped {
     fn open(dir: &Path) -> Result<Stopped, Failure> {
         match lock(dir)? {
-            Lock::Taken => {
-                let shown = dir.display();
-                let why = format!("{shown} is in use by another process; stop it first");
-                Err(Failure::in_use(why))
-            }
+            Lock::Taken => Err(in_use(dir)),
             Lock::Free(lock) => {
                 let (identity, files) = open(dir, Arc::new(ReadOnly(RealDisk)))?;
                 Ok(Stopped { identity, files, _lock: lock })
             }
         }
     }
+}
+
+fn in_use(dir: &Path) -> Failure {
+    Failure::in_use(format!("{} is in use by another process; stop it first", dir.display()))
 }
 
 /// Opens the log of a directory.
