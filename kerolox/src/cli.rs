@@ -20,7 +20,7 @@ pub(crate) enum Command {
     /// Load a broker (any that speaks RocketMQ) and measure it
     #[command(subcommand)]
     Bench(kerolox_bench::BenchCommand),
-    /// Look at the log of a stopped server; nothing is changed
+    /// Look at the log of a stopped server, or make its index anew
     #[command(subcommand)]
     Log(crate::log::LogCommand),
 }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kerolox_engine::Config;
@@ -100,7 +100,7 @@ pub(crate) struct Configured {
 /// Puts everything together.
 pub(crate) fn configure(args: &ServerArgs) -> Result<Configured, String> {
     let mut warnings = Vec::new();
-    let values = collect(args, &mut warnings)?;
+    let values = collect(args.config.as_deref(), &args.set, &mut warnings)?;
     let listen = match (args.listen, values.text("bindAddress")) {
         (Some(ip), _) => ip,
         (None, Some(text)) => {
@@ -108,11 +108,7 @@ pub(crate) fn configure(args: &ServerArgs) -> Result<Configured, String> {
         }
         (None, None) => IpAddr::V4(Ipv4Addr::LOCALHOST),
     };
-    let data_dir = match (&args.data_dir, values.text("storePathRootDir")) {
-        (Some(dir), _) => dir.clone(),
-        (None, Some(dir)) => PathBuf::from(dir),
-        (None, None) => PathBuf::from("./kerolox-data"),
-    };
+    let data_dir = data_dir(args.data_dir.as_deref(), &values);
     match values.text("brokerRole") {
         None | Some("ASYNC_MASTER" | "SYNC_MASTER") => {}
         Some("SLAVE") => {
@@ -153,10 +149,33 @@ pub(crate) fn configure(args: &ServerArgs) -> Result<Configured, String> {
     Ok(Configured { options, strict, warnings })
 }
 
+/// What a server with these arguments would delete, and where.
+pub(crate) fn configure_retention(
+    dir: Option<&Path>,
+    config: Option<&Path>,
+    set: &[String],
+) -> Result<(PathBuf, Retention), String> {
+    // What has no effect is for the server to say.
+    let values = collect(config, set, &mut Vec::new())?;
+    Ok((data_dir(dir, &values), retention(&values)?))
+}
+
+fn data_dir(given: Option<&Path>, values: &Values) -> PathBuf {
+    match (given, values.text("storePathRootDir")) {
+        (Some(dir), _) => dir.to_owned(),
+        (None, Some(dir)) => PathBuf::from(dir),
+        (None, None) => PathBuf::from("./kerolox-data"),
+    }
+}
+
 /// Collects keys from file, environment and `--set`, the later over the earlier.
-fn collect(args: &ServerArgs, warnings: &mut Vec<String>) -> Result<Values, String> {
+fn collect(
+    config: Option<&Path>,
+    set: &[String],
+    warnings: &mut Vec<String>,
+) -> Result<Values, String> {
     let mut values = BTreeMap::new();
-    if let Some(path) = &args.config {
+    if let Some(path) = config {
         let shown = path.display().to_string();
         let text = std::fs::read(path).map_err(|e| format!("{shown}: {e}"))?;
         let text = String::from_utf8(text)
@@ -179,7 +198,7 @@ fn collect(args: &ServerArgs, warnings: &mut Vec<String>) -> Result<Values, Stri
             values.insert((*key).to_owned(), (value, format!("KEROLOX_{name}")));
         }
     }
-    for pair in &args.set {
+    for pair in set {
         let Some((key, value)) = pair.split_once('=') else {
             return Err(format!("--set {pair}: KEY=VALUE was expected"));
         };

@@ -1,10 +1,15 @@
 //! `kerolox log`: a look at the data directory of a stopped server.
 //!
 //! In: the directory. Out: [`check`]: what is damaged, and what a start would cut; [`dump`]: the
-//! records. Takes the directory's lock, so that no server writes meanwhile, and changes nothing.
+//! records; [`plan`]: what retention will delete; [`repair`]: the index made anew. They take the
+//! directory's lock, so that no server writes meanwhile, and but for [`repair`] change nothing;
+//! [`plan`] looks at a running server's directory, too.
 
 mod check;
 mod dump;
+mod plan;
+mod repair;
+mod time;
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -24,10 +29,16 @@ use crate::exit::Failure;
 /// What to do with it.
 #[derive(Debug, Subcommand)]
 pub(crate) enum LogCommand {
-    /// Verify every seal, chain and checksum; say what a start would cut or report as lost
+    /// Verify every seal, chain and checksum, and the index; say what a start would cut or report as
+    /// lost
     Check(CheckArgs),
     /// Print the records
     Dump(DumpArgs),
+    /// Show which files retention will delete, when, by which rule, and the topics concerned; also
+    /// of a running server
+    Plan(PlanArgs),
+    /// Make the index anew from the log
+    RepairIndex(RepairArgs),
 }
 
 #[derive(Debug, Args)]
@@ -60,11 +71,42 @@ pub(crate) struct DumpArgs {
     json: bool,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct PlanArgs {
+    /// The data directory
+    #[arg(value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// The same, where DIR is not given [default: ./kerolox-data]
+    #[arg(long, value_name = "DIR", env = "KEROLOX_DATA_DIR")]
+    data_dir: Option<PathBuf>,
+    /// Configuration file of the server
+    #[arg(short = 'c', long = "config", value_name = "FILE", env = "KEROLOX_CONFIG")]
+    config: Option<PathBuf>,
+    /// Set a configuration key
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RepairArgs {
+    /// The data directory of a stopped server
+    #[arg(value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// The same, where DIR is not given [default: ./kerolox-data]
+    #[arg(long, value_name = "DIR", env = "KEROLOX_DATA_DIR")]
+    data_dir: Option<PathBuf>,
+}
+
 /// Runs it.
 pub(crate) fn run(command: &LogCommand) -> Result<ExitCode, Failure> {
     match command {
         LogCommand::Check(args) => check::run(args),
         LogCommand::Dump(args) => dump::run(args),
+        LogCommand::Plan(args) => plan::run(args),
+        LogCommand::RepairIndex(args) => repair::run(args),
     }
 }
 
@@ -77,38 +119,56 @@ struct Stopped {
 
 impl Stopped {
     fn open(dir: &Path) -> Result<Stopped, Failure> {
-        let shown = dir.display();
-        let unusable = |e: io::Error| Failure::unusable(format!("{shown}: {e}"));
-        let lock = lock(dir)?;
-        // A directory without it would be taken for a new one.
-        for name in [identity::FILE_NAME, DIR] {
-            if !dir.join(name).try_exists().map_err(unusable)? {
-                let why = format!("{shown} is no data directory of Kerolox: it has no {name}");
-                return Err(Failure::unusable(why));
+        match lock(dir)? {
+            Lock::Taken => Err(in_use(dir)),
+            Lock::Free(lock) => {
+                let (identity, files) = open(dir, Arc::new(ReadOnly(RealDisk)))?;
+                Ok(Stopped { identity, files, _lock: lock })
             }
         }
-        let disk: Arc<dyn Disk> = Arc::new(ReadOnly(RealDisk));
-        let nobody = Identity { number: [0; 16], writer: 0 };
-        let (identity, file_size) =
-            identity::open(&*disk, dir, None, nobody).map_err(Failure::unusable)?;
-        let files = Files::open(disk, dir, file_size).map_err(unusable)?;
-        Ok(Stopped { identity, files, _lock: lock })
     }
 }
 
-/// Takes the lock of a server, if one ever ran here. A copy of a directory may come without.
-fn lock(dir: &Path) -> Result<Option<File>, Failure> {
+fn in_use(dir: &Path) -> Failure {
+    Failure::in_use(format!("{} is in use by another process; stop it first", dir.display()))
+}
+
+/// Opens the log of a directory.
+fn open(dir: &Path, disk: Arc<dyn Disk>) -> Result<(Identity, Files), Failure> {
+    let shown = dir.display();
+    let unusable = |e: io::Error| Failure::unusable(format!("{shown}: {e}"));
+    // A directory without it would be taken for a new one.
+    for name in [identity::FILE_NAME, DIR] {
+        if !dir.join(name).try_exists().map_err(unusable)? {
+            let why = format!("{shown} is no data directory of Kerolox: it has no {name}");
+            return Err(Failure::unusable(why));
+        }
+    }
+    let nobody = Identity { number: [0; 16], writer: 0 };
+    let (identity, file_size) =
+        identity::open(&*disk, dir, None, nobody).map_err(Failure::unusable)?;
+    let files = Files::open(disk, dir, file_size).map_err(unusable)?;
+    Ok((identity, files))
+}
+
+/// Who has the lock of a directory.
+enum Lock {
+    /// This process, if a server ever ran there. A copy of a directory may come without.
+    Free(Option<File>),
+    /// A server.
+    Taken,
+}
+
+fn lock(dir: &Path) -> Result<Lock, Failure> {
     let shown = dir.display();
     let lock = match File::open(dir.join("lock")) {
         Ok(lock) => lock,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Lock::Free(None)),
         Err(e) => return Err(Failure::unusable(format!("locking {shown}: {e}"))),
     };
     match lock.try_lock() {
-        Ok(()) => Ok(Some(lock)),
-        Err(TryLockError::WouldBlock) => {
-            Err(Failure::in_use(format!("{shown} is in use by another process; stop it first")))
-        }
+        Ok(()) => Ok(Lock::Free(Some(lock))),
+        Err(TryLockError::WouldBlock) => Ok(Lock::Taken),
         Err(TryLockError::Error(e)) => Err(Failure::unusable(format!("locking {shown}: {e}"))),
     }
 }

@@ -9,7 +9,7 @@ use kerolox_log::recover::Report;
 
 use crate::books::Duty;
 use crate::books::audit::When;
-use crate::broker::start::{Started, start};
+use crate::broker::start::{Started, Told, start};
 use crate::inspect::LogFiles;
 use crate::plan::{DELAY_LEVELS_MS, Durability, fresh_identity};
 use crate::seam::MoreFaults;
@@ -181,6 +181,7 @@ impl World<'_> {
     pub(crate) fn start(&mut self) -> Checked {
         let mut left = if self.rng.one_in(3) { 1 + self.rng.below(RESTARTS_MAX) } else { 0 };
         let mut foreseen_settled = None;
+        let mut told = Told::default();
         let (before, started) = loop {
             let broken = left > 0;
             if broken {
@@ -192,10 +193,11 @@ impl World<'_> {
             if foreseen_settled != Some(self.settled) {
                 foreseen_settled = Some(self.settled);
                 self.foresee_start(&before);
+                told = Told::default();
             }
             let fresh = fresh_identity(&mut self.rng);
             self.seam.set_recovering(true);
-            let started = start(&self.seam, &self.plan, fresh, &self.clock);
+            let started = start(&self.seam, &self.plan, fresh, &self.clock, &mut told);
             self.seam.set_recovering(false);
             match started {
                 Ok(started) => break (before, started),

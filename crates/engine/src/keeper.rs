@@ -15,7 +15,7 @@ use kerolox_log::index::block::{BlockError, Link, NewBlock, NewQueue};
 use kerolox_log::index::build::{self, Older as OlderOf};
 use kerolox_log::index::lookup::{AskError, Blocks};
 use kerolox_log::index::queue::Older;
-use kerolox_log::recover::{Lost, Origin};
+use kerolox_log::recover::{self, Lost, Origin};
 use kerolox_log::snapshot::{self, Snapshot};
 
 use crate::change::deleted_topic;
@@ -76,78 +76,106 @@ impl<F: FnMut(&mut dyn FnMut(&mut State))> WithState for F {
     }
 }
 
+/// Is told how a start goes.
+pub trait Watch {
+    /// How far it is, in bytes of the log.
+    fn progress(&mut self, done: u64, total: u64) {
+        let _ = (done, total);
+    }
+    /// What is damaged of a stretch of which a block is made now: it is told once.
+    fn lost(&mut self, lost: &[Lost]) {
+        let _ = lost;
+    }
+}
+
+/// Nobody.
+impl Watch for () {}
+
 impl Keeper {
-    /// Takes over the newest snapshot and the blocks behind it.
+    /// Takes over the newest snapshot and the blocks behind it. Where none is, a block is made of
+    /// each proven stretch, so that what is in memory does not grow with the log.
     pub fn open(
         files: Arc<Files>,
         data_dir: PathBuf,
         identity: Identity,
         config: &Config,
     ) -> Result<Found, KeeperError> {
-        let disk = files.disk().clone();
-        let blocks = Blocks::open(files.clone(), data_dir.clone(), identity, deleted_topic)
-            .map_err(failed("opening the index"))?;
-        let (snapshot, mut oddities) = snapshot::read_newest(&*disk, &data_dir, &identity)
+        Keeper::open_watched(files, data_dir, identity, config, &mut ())
+    }
+
+    /// As [`Keeper::open`], and tells how it goes.
+    pub fn open_watched(
+        files: Arc<Files>,
+        data_dir: PathBuf,
+        identity: Identity,
+        config: &Config,
+        watch: &mut dyn Watch,
+    ) -> Result<Found, KeeperError> {
+        let (snapshot, mut oddities) = snapshot::read_newest(&**files.disk(), &data_dir, &identity)
             .map_err(failed("reading the snapshots"))?;
         let first = files.first().unwrap_or_default();
-        let mut state = State::new(config);
-        let mut next = Origin {
-            position: first,
-            before: (first.0 == 0).then_some(kerolox_log::seal::Link::NONE),
-            start: 0,
-            store_timestamp: 0,
-        };
-        let snapshot_bytes = snapshot.as_ref().map_or(0, |snapshot| snapshot.state.len());
-        if let Some(snapshot) = snapshot {
-            state.restore(&snapshot.state);
-            next = snapshot.origin;
-        } else if first.0 > 0 {
+        if snapshot.is_none() && first.0 > 0 {
             oddities.push(
                 "no snapshot holds the state before the oldest file: settings, offsets and delays of before are lost, topics get default settings".to_owned(),
             );
         }
-        let mut since_snapshot = 0;
-        loop {
-            let restored = blocks.block(next.position.0).and_then(|mut block| {
-                state.restore_block(&mut block)?;
-                Ok((block.head.origin(), block.head.state_bytes()))
-            });
-            match restored {
-                Ok((origin, bytes)) => {
-                    next = origin;
-                    since_snapshot += bytes;
-                }
-                Err(BlockError::Missing(_)) => break,
-                Err(newer @ BlockError::Newer(_)) => return Err(KeeperError::Newer(newer)),
-                Err(bad) => {
-                    oddities.push(format!("{bad}: it is made again from the log"));
-                    break;
-                }
-            }
+        let mut found = Keeper::begin(files, data_dir, identity, config, snapshot)?;
+        found.oddities.append(&mut oddities);
+        // What cannot be made the walk keeps in memory; housekeeping tries it again, and says so. If
+        // the log itself is the reason the walk finds that, too.
+        let _unmade = found.take_over_blocks(watch)?;
+        let Found { keeper, state, .. } = &mut found;
+        // Files may have been deleted while nobody looked, or half-way.
+        keeper.retire_blocks(first, &mut |work: &mut dyn FnMut(&mut State)| work(state))?;
+        keeper.remove_blocks(first)?;
+        Ok(found)
+    }
+
+    /// Makes all index blocks anew, of all that is proven, from the first log file on.
+    pub fn rebuild(
+        files: Arc<Files>,
+        data_dir: PathBuf,
+        identity: Identity,
+        config: &Config,
+        watch: &mut dyn Watch,
+    ) -> Result<Found, KeeperError> {
+        let mut found = Keeper::begin(files, data_dir, identity, config, None)?;
+        let blocks = found.keeper.blocks.clone();
+        for begin in blocks.begins() {
+            blocks.remove(begin).map_err(failed("removing an index block"))?;
         }
-        blocks.forget_from(next.position);
-        if next.position < first {
-            oddities.push(format!(
-                "the log begins at {first}, but the state ends at {}: what stood between is lost",
-                next.position
-            ));
-            next = Origin { position: first, before: None, ..next };
+        match found.take_over_blocks(watch)? {
+            Some(unmade) => Err(unmade),
+            None => Ok(found),
         }
-        oddities.extend(holes(&files, next.position));
+    }
+
+    fn begin(
+        files: Arc<Files>,
+        data_dir: PathBuf,
+        identity: Identity,
+        config: &Config,
+        snapshot: Option<Snapshot>,
+    ) -> Result<Found, KeeperError> {
+        let next = Origin::file(files.first().unwrap_or_default());
+        let blocks = Blocks::open(files, data_dir.clone(), identity, deleted_topic)
+            .map_err(failed("opening the index"))?;
+        let mut state = State::new(config);
         let mut keeper = Keeper {
             blocks: Arc::new(blocks),
             identity,
             data_dir,
             config: config.clone(),
             next,
-            since_snapshot,
-            snapshot_bytes,
+            since_snapshot: 0,
+            snapshot_bytes: 0,
             stuck_at: None,
         };
-        // Files may have been deleted while nobody looked, or half-way.
-        keeper.retire_blocks(first, &mut |work: &mut dyn FnMut(&mut State)| work(&mut state))?;
-        keeper.remove_blocks(first)?;
-        Ok(Found { keeper, state, origin: Some(next), oddities })
+        if let Some(snapshot) = snapshot {
+            state.restore(&snapshot.state);
+            (keeper.next, keeper.snapshot_bytes) = (snapshot.origin, snapshot.state.len());
+        }
+        Ok(Found { keeper, state, origin: None, oddities: Vec::new() })
     }
 
     /// Where the next stretch begins: what lies before it is in blocks.
@@ -174,6 +202,51 @@ impl Keeper {
             return Ok(None);
         }
         self.stuck_at = None;
+        let new = self.write_block(new, engine)?;
+        adopt(&new, engine);
+        self.next = new.origin();
+        self.since_snapshot += new.state_bytes();
+        if self.since_snapshot > SNAPSHOT_AFTER.max(self.snapshot_bytes) {
+            self.write_snapshot(PhysicalOffset(0))?;
+        }
+        Ok(Some(new.lost))
+    }
+
+    /// Makes the block of the next stretch at a start, if that is finished and proven: `state` is as
+    /// before it.
+    fn make_block(
+        &mut self,
+        state: &mut State,
+        watch: &mut dyn Watch,
+    ) -> Result<bool, KeeperError> {
+        let files = self.blocks.files();
+        let wanted = build::stretch_end(files, self.next.position);
+        let proven = |end| recover::is_proven(files, &self.identity, end);
+        if !proven(wanted).map_err(AskError::from)? {
+            return Ok(false);
+        }
+        let new = self.blocks.collect(self.next).map_err(AskError::from)?;
+        let end = PhysicalOffset(new.end);
+        if end < wanted || !proven(end).map_err(AskError::from)? {
+            return Ok(false);
+        }
+        // Before it is written: the next start does not walk there any more.
+        watch.lost(&new.lost);
+        if !new.lost.is_empty() {
+            // Blocks behind it may have been led to places that are others now.
+            self.blocks.forget_from(self.next.position.plus(1));
+        }
+        let mut engine = |work: &mut dyn FnMut(&mut State)| work(state);
+        self.write_block(new, &mut engine)?;
+        Ok(true)
+    }
+
+    /// Leads the queues of a stretch back to their older blocks, and writes its own.
+    fn write_block(
+        &self,
+        new: NewBlock,
+        engine: &mut impl WithState,
+    ) -> Result<NewBlock, KeeperError> {
         let (mut older, unknown) = older(&new, engine);
         if !unknown.queues.is_empty() {
             older.append(&mut self.blocks.ask(|blocks| blocks.older(&unknown))?);
@@ -184,13 +257,16 @@ impl Keeper {
             Ok(led)
         })?;
         self.blocks.add(&new).map_err(failed("writing an index block"))?;
-        adopt(&new, engine);
-        self.next = new.origin();
-        self.since_snapshot += new.state_bytes();
-        if self.since_snapshot > SNAPSHOT_AFTER.max(self.snapshot_bytes) {
-            self.write_snapshot(PhysicalOffset(0))?;
-        }
-        Ok(Some(new.lost))
+        Ok(new)
+    }
+
+    /// When the last record before a position was stored, in ms, by the index block that ends there.
+    pub fn last_time(&self, before: PhysicalOffset) -> Result<i64, KeeperError> {
+        let begins = self.blocks.begins();
+        let below = begins.partition_point(|begin| *begin < before.0);
+        let Some(begin) = below.checked_sub(1).map(|last| begins[last]) else { return Ok(0) };
+        let head = self.blocks.ask(|blocks| Ok(blocks.block(begin)?.head))?;
+        Ok(head.store_timestamp)
     }
 
     /// Prepares for the deletion of all log files below `next`. False if that must wait until the
@@ -275,6 +351,64 @@ impl Keeper {
     }
 }
 
+impl Found {
+    /// Goes from block to block, and makes those that are not there or cannot be used, as long as
+    /// the log has proven stretches; says where the walk begins then. Returns why the last one could
+    /// not be made.
+    fn take_over_blocks(
+        &mut self,
+        watch: &mut dyn Watch,
+    ) -> Result<Option<KeeperError>, KeeperError> {
+        let Found { keeper, state, origin, oddities } = self;
+        let files = keeper.blocks.files().clone();
+        let first = files.first().unwrap_or_default();
+        let end = files.bases().last().map_or(0, |last| last + files.file_size());
+        let (mut made, mut unmade) = (None, None);
+        loop {
+            let position = keeper.next.position;
+            let restored = keeper.blocks.block(position.0).and_then(|mut block| {
+                state.restore_block(&mut block)?;
+                Ok((block.head.origin(), block.head.state_bytes()))
+            });
+            match restored {
+                Ok((origin, bytes)) => {
+                    keeper.next = origin;
+                    keeper.since_snapshot += bytes;
+                    continue;
+                }
+                Err(newer @ BlockError::Newer(_)) => return Err(KeeperError::Newer(newer)),
+                Err(BlockError::Missing(_)) => {}
+                Err(bad) => oddities.push(format!("{bad}: it is made again from the log")),
+            }
+            if position < first {
+                oddities.push(format!(
+                    "the log begins at {first}, but the state ends at {position}: what stood between is lost"
+                ));
+                keeper.blocks.forget_from(position);
+                keeper.next = Origin { position: first, before: None, ..keeper.next };
+                continue;
+            }
+            watch.progress(position.0 - first.0, end.saturating_sub(first.0));
+            // One that was just made and cannot be read is left to the walk.
+            if made.replace(position) == Some(position) {
+                break;
+            }
+            match keeper.make_block(state, watch) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => {
+                    unmade = Some(error);
+                    break;
+                }
+            }
+        }
+        keeper.blocks.forget_from(keeper.next.position);
+        oddities.extend(holes(&files, keeper.next.position));
+        *origin = Some(keeper.next);
+        Ok(unmade)
+    }
+}
+
 /// Log files before a position that are not there: nobody walks them, so somebody must look.
 fn holes(files: &Files, until: PhysicalOffset) -> Vec<String> {
     let Some(first) = files.first() else { return Vec::new() };
@@ -299,10 +433,10 @@ fn older(new: &NewBlock, engine: &mut impl WithState) -> (OlderOf, NewBlock) {
         engine.with_state(&mut |state| {
             for at in queues {
                 match state.older(&at.0, at.1, new.begin) {
+                    // A queue that begins here has nothing older.
+                    _ if new.queues[*at].first == 0 => {}
                     Some(Some(found)) => drop(older.insert((*at).clone(), found)),
                     Some(None) => {}
-                    // A queue that begins here has nothing older.
-                    None if new.queues[*at].first == 0 => {}
                     None => {
                         let NewQueue { first, .. } = new.queues[*at];
                         let queue = NewQueue { first, ..NewQueue::default() };

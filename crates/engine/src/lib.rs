@@ -8,7 +8,8 @@
 //! - [`state`]: what survives a crash, changed only by what is in the log ([`change`]).
 //! - [`topics`], [`groups`], [`offsets`], [`schedule`]: its parts.
 //! - [`members`], [`locks`], [`park`], [`load`]: what is gone with the connection or the process.
-//! - [`keeper`]: index blocks and snapshots of it, made beside the turns.
+//! - [`keeper`]: index blocks and snapshots of it, made beside the turns; [`links`]: from these to
+//!   those.
 //! - [`watermark`]: what is confirmed becomes visible and wakes waiting pulls.
 
 #![forbid(unsafe_code)]
@@ -18,6 +19,7 @@ pub mod config;
 pub mod groups;
 pub mod keeper;
 pub mod limits;
+pub mod links;
 pub mod load;
 pub mod locks;
 pub mod members;

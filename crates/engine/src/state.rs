@@ -276,6 +276,13 @@ impl State {
         }
     }
 
+    /// Retention deleted messages of a topic before their time.
+    pub fn count_deleted_early(&mut self, topic: &str, messages: u64) {
+        if let Some(topic) = self.topic_mut(topic) {
+            topic.counters.messages_deleted_early += messages;
+        }
+    }
+
     /// The whole state as changes, each with an u32 length: the content of a snapshot.
     pub fn dump(&self) -> Vec<u8> {
         let mut out = Vec::new();

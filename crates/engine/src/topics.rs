@@ -31,6 +31,8 @@ pub struct TopicCounters {
     pub bytes_in: u64,
     pub messages_out: u64,
     pub bytes_out: u64,
+    /// Messages that retention deleted before their time.
+    pub messages_deleted_early: u64,
 }
 
 /// A queue and who waits at it.

@@ -183,8 +183,8 @@ impl Files {
         Ok(file)
     }
 
-    /// Deletes the file that begins at `base`. Its name is gone at once; the room comes back in
-    /// steps, so that no journal commit stalls the log.
+    /// Deletes the file that begins at `base`. No reader finds it from then on; the room comes back
+    /// in steps, so that no journal commit stalls the log.
     pub fn delete(&self, base: u64) -> io::Result<()> {
         const STEP: u64 = 64 << 20;
         let file = self.by_base.write().remove(&base);

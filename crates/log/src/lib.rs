@@ -11,6 +11,7 @@
 //! - [`files`]: the log's files, made ahead and deleted behind.
 //! - [`recover`]: find the end of the log, replay it, cut what is not proven.
 //! - [`survey`]: the same look at a log that nobody uses, without a change.
+//! - [`retention`]: which files go, when, and why.
 //! - [`read`]: records that are no longer in memory, checked before they are used.
 //! - [`index`]: queue offset, time and key → position.
 //! - [`disk`]: the only way to files; real or simulated.
@@ -27,6 +28,7 @@ pub mod index;
 pub mod limits;
 pub mod read;
 pub mod recover;
+pub mod retention;
 pub mod rules;
 pub mod seal;
 pub mod snapshot;

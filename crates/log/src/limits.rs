@@ -41,3 +41,5 @@ pub const STRETCH: u64 = 64 << 20;
 pub const QUEUES_MAX: i32 = 65_536;
 /// Lost messages of a queue at most for which it has entries.
 pub const GAP_MAX: i64 = 1 << 20;
+/// Topics that a line about a deleted file names; there may be a million.
+pub const TOPICS_NAMED: usize = 10;

@@ -105,7 +105,15 @@ pub struct Origin {
     pub store_timestamp: i64,
 }
 
-/// Bytes of lost ranges that a report holds; a log that is damaged more often is beyond help.
+impl Origin {
+    /// A file's first position: which seal stands before it is not known.
+    pub fn file(position: PhysicalOffset) -> Origin {
+        let before = (position.0 == 0).then_some(Link::NONE);
+        Origin { position, before, start: 0, store_timestamp: 0 }
+    }
+}
+
+/// Lost ranges that a report holds; a log that is damaged more often is beyond help.
 const LOST_MAX: usize = 10_000;
 
 /// Recovers the log in `files`.
@@ -167,9 +175,24 @@ pub fn fold(
     replay: &mut dyn Replay,
 ) -> Result<(Origin, Vec<Lost>), RecoverError> {
     let mut walk = Walk::new(files, identity, origin);
+    walk.proof_wanted = until;
     let position = walk.run(replay, until)?;
-    let (before, start, store_timestamp) = (walk.before, walk.start, walk.store_timestamp);
+    // Not what a seal behind the stretch says.
+    let (before, start, store_timestamp) = (walk.before, walk.last_start, walk.store_timestamp);
     Ok((Origin { position, before, start, store_timestamp }, walk.lost))
+}
+
+/// Whether some seal proves that all before a position was flushed: recovery never cuts there, so an
+/// index block may be made of it.
+pub fn is_proven(
+    files: &Files,
+    identity: &Identity,
+    position: PhysicalOffset,
+) -> Result<bool, RecoverError> {
+    let mut walk = Walk::new(files, identity, Some(Origin::file(position)));
+    (walk.proof, walk.proof_wanted) = (PhysicalOffset(0), position);
+    walk.find_proof(position)?;
+    Ok(walk.proof >= position)
 }
 
 /// A walk over the rounds of a log. It changes nothing.
@@ -185,6 +208,8 @@ pub(crate) struct Walk<'a> {
     pub(crate) proof: PhysicalOffset,
     /// Whether `proof` covers seals behind the walk, too.
     proof_is_final: bool,
+    /// A proof of so much is enough.
+    proof_wanted: PhysicalOffset,
     pub(crate) start: u64,
     store_timestamp: i64,
     pub(crate) records: u64,
@@ -207,12 +232,7 @@ enum Found {
 impl<'a> Walk<'a> {
     pub(crate) fn new(files: &'a Files, identity: &'a Identity, origin: Option<Origin>) -> Self {
         let first = files.first().unwrap_or_default();
-        let origin = origin.unwrap_or(Origin {
-            position: first,
-            before: (first.0 == 0).then_some(Link::NONE),
-            start: 0,
-            store_timestamp: 0,
-        });
+        let origin = origin.unwrap_or(Origin::file(first));
         let begin = origin.position;
         Walk {
             files,
@@ -224,6 +244,7 @@ impl<'a> Walk<'a> {
             // Snapshots and index blocks are made only of what was synced.
             proof: begin,
             proof_is_final: false,
+            proof_wanted: PhysicalOffset(u64::MAX),
             start: origin.start,
             store_timestamp: origin.store_timestamp,
             records: 0,
@@ -357,14 +378,15 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Looks at every seal behind `at`, once: the highest flushed position that any names is the
-    /// proof.
+    /// Looks at every seal behind `at`, once, until the proof is enough: the highest flushed position
+    /// that any names is the proof.
     fn find_proof(&mut self, at: PhysicalOffset) -> Result<(), RecoverError> {
-        if std::mem::replace(&mut self.proof_is_final, true) {
-            return Ok(());
-        }
         let mut from = at;
-        while let Some((seal, end, _)) = next_seal(self.files, self.identity, from)? {
+        while !self.proof_is_final && self.proof < self.proof_wanted {
+            let Some((seal, end, _)) = next_seal(self.files, self.identity, from)? else {
+                self.proof_is_final = true;
+                break;
+            };
             if rules::holds(Rule::ProofBehind) {
                 self.believe(&seal);
             }

@@ -88,14 +88,30 @@ pub fn read_newest(
     };
     let mut unreadable = Vec::new();
     for name in names.iter().rev() {
-        let path = dir.join(name);
-        match read_whole(disk, &path, SIZE_MAX).map(|bytes| decode(bytes, identity)) {
-            Ok(Ok(snapshot)) => return Ok((Some(snapshot), unreadable)),
-            Ok(Err(why)) => unreadable.push(format!("{}: {why}", path.display())),
-            Err(e) => unreadable.push(format!("{}: {e}", path.display())),
+        match read(disk, &dir.join(name), identity) {
+            Ok(snapshot) => return Ok((Some(snapshot), unreadable)),
+            Err(why) => unreadable.push(why),
         }
     }
     Ok((None, unreadable))
+}
+
+/// Where the snapshots of a data directory are, the oldest first.
+pub fn paths(disk: &dyn Disk, data_dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let dir = data_dir.join(DIR);
+    match list(disk, &dir) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        names => Ok(names?.into_iter().map(|name| dir.join(name)).collect()),
+    }
+}
+
+/// Reads one snapshot, or says which cannot be read and why.
+pub fn read(disk: &dyn Disk, path: &Path, identity: &Identity) -> Result<Snapshot, String> {
+    let decoded = match read_whole(disk, path, SIZE_MAX) {
+        Ok(bytes) => decode(bytes, identity).map_err(str::to_owned),
+        Err(e) => Err(e.to_string()),
+    };
+    decoded.map_err(|why| format!("{}: {why}", path.display()))
 }
 
 /// Names of snapshots, the oldest first.

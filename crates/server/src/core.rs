@@ -15,6 +15,7 @@ use kerolox_engine::{
 use kerolox_log::PhysicalOffset;
 use kerolox_log::files::Files;
 use kerolox_log::index::lookup::Blocks;
+use kerolox_log::retention::Reason;
 use kerolox_namesrv::{self as names, Names};
 use kerolox_protocol::remoting::codes::response;
 use kerolox_protocol::remoting::reply::Reply;
@@ -76,6 +77,9 @@ pub struct ShellCounters {
     pub log_bytes: AtomicU64,
     pub seal_bytes: AtomicU64,
     pub damaged_reads: AtomicU64,
+    /// Log files that retention deleted, and their messages, by [`Reason`].
+    pub deleted_files: [AtomicU64; Reason::ALL.len()],
+    pub deleted_messages: [AtomicU64; Reason::ALL.len()],
 }
 
 /// Bits of a connection's number that hold its shard.

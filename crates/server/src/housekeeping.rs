@@ -3,6 +3,7 @@
 //!
 //! In: where the log ends. Out: files, and whether sends are refused because the disk is full.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,16 +11,17 @@ use std::time::{Duration, Instant};
 
 use kerolox_engine::State;
 use kerolox_engine::keeper::Keeper;
+use kerolox_engine::limits::KEEPER_STEP;
 use kerolox_engine::turn::Closed;
 use kerolox_log::PhysicalOffset;
-use kerolox_log::disk::{is_full, is_short_of_descriptors, read_full};
+use kerolox_log::disk::{is_full, is_short_of_descriptors};
 use kerolox_log::files::Files;
 use kerolox_log::limits::ZERO_SYNC;
-use kerolox_protocol::record::View;
+use kerolox_log::recover::Origin;
+use kerolox_log::retention::{self, Concerned, Fate, Held, Reason, Retention};
 
 use crate::core::Shared;
 use crate::limits::HOUSEKEEPING_MS;
-use crate::options::Retention;
 
 /// See the module's documentation.
 pub struct Housekeeping {
@@ -174,64 +176,66 @@ impl Housekeeping {
         loop {
             let bases = self.files.bases();
             let [oldest, next, ..] = bases[..] else { return Ok(()) };
+            let (oldest, next) = (PhysicalOffset(oldest), PhysicalOffset(next));
             // The file under the log's end and those behind it stay.
             let confirmed = self.shared.confirmed();
-            if confirmed.0 <= next {
+            if confirmed <= next || self.keeper.position() < next {
                 return Ok(());
             }
-            let Some(why) = self.reason_to_delete(next, confirmed)? else { return Ok(()) };
-            let next = PhysicalOffset(next);
+            let held = Held {
+                begin: oldest,
+                bytes: self.files.file_size(),
+                last_time: self.keeper.last_time(next)?,
+                finished: true,
+            };
+            // One at a time: after each the disk is asked again how full it is.
+            let space = self.files.disk().space(&self.data_dir)?;
+            let now = self.shared.clock.now_ms();
+            let fates = retention::plan(&[held], confirmed, now, &self.retention, space);
+            let [Fate::Deleted { at, reason, expired }] = fates[..] else { return Ok(()) };
+            if at > now {
+                return Ok(());
+            }
+            let contents = retention::contents(&self.keeper.blocks, Origin::file(oldest), next)?;
             let shared = self.shared.clone();
             if !self.keeper.retire(next, &mut engine_of(&shared))? {
                 return Ok(());
             }
-            self.files.delete(oldest)?;
+            self.files.delete(oldest.0)?;
+            self.tell_deleted(oldest, reason, expired, &contents.messages);
             self.keeper.remove_blocks(next)?;
-            tracing::info!(file = oldest, why, "an old log file is deleted");
         }
     }
 
-    /// Why the oldest file may go; `next` begins the file behind it.
-    fn reason_to_delete(
+    /// Says what went with a file: in the server's log, and in the metrics.
+    fn tell_deleted(
         &self,
-        next: u64,
-        confirmed: PhysicalOffset,
-    ) -> io::Result<Option<&'static str>> {
-        let retention = &self.retention;
-        let now = self.shared.clock.now_ms();
-        let stored = self.files.first().map_or(0, |first| confirmed.0 - first.0);
-        if retention.bytes > 0 && stored > retention.bytes {
-            return Ok(Some("the log is larger than its limit"));
+        file: PhysicalOffset,
+        reason: Reason,
+        expired: bool,
+        messages: &BTreeMap<String, u64>,
+    ) {
+        let (file, why, topics) = (file.0, reason.name(), Concerned::new(messages));
+        let count = topics.messages();
+        if expired {
+            tracing::info!(file, why, messages = count, %topics, "an old log file is deleted");
+        } else {
+            tracing::warn!(file, why, messages = count, %topics, "a log file is deleted before fileReservedTime: its messages are gone");
         }
-        let used = self.files.disk().space(&self.data_dir)?.used_percent();
-        // The first message behind the file is at least as young as its last one.
-        let newest = self.first_store_time(PhysicalOffset(next))?;
-        let expired = newest.is_some_and(|newest| now - newest > retention.age_ms);
-        let hour = (now / 3_600_000 % 24) as u32;
-        if expired && retention.hours & (1 << hour) != 0 {
-            return Ok(Some("its messages are older than fileReservedTime"));
+        let counters = &self.shared.counters;
+        counters.deleted_files[reason as usize].fetch_add(1, Ordering::Relaxed);
+        counters.deleted_messages[reason as usize].fetch_add(count, Ordering::Relaxed);
+        if expired {
+            return;
         }
-        if expired && used >= retention.disk_used_percent {
-            return Ok(Some("its messages are old, and the disk is filling up"));
+        let topics: Vec<_> = messages.iter().collect();
+        for topics in topics.chunks(KEEPER_STEP) {
+            self.shared.with_core(|core, _| {
+                for (topic, messages) in topics {
+                    core.engine.state.count_deleted_early(topic, **messages);
+                }
+            });
         }
-        if used >= retention.disk_force_percent {
-            tracing::warn!(used, "the disk is nearly full: messages are deleted before their time");
-            return Ok(Some("the disk is nearly full"));
-        }
-        Ok(None)
-    }
-
-    fn first_store_time(&self, at: PhysicalOffset) -> io::Result<Option<i64>> {
-        let Some((file, place)) = self.files.at(at) else { return Ok(None) };
-        let mut head = [0; 4];
-        let read = read_full(&*file, &mut head, place)?;
-        let size = u32::from_be_bytes(head) as usize;
-        if read < head.len() || size > kerolox_log::limits::RECORD_MAX {
-            return Ok(None);
-        }
-        let mut bytes = vec![0; size];
-        read_full(&*file, &mut bytes, place)?;
-        Ok(View::parse(&bytes).ok().map(|record| record.store_timestamp))
     }
 }
 

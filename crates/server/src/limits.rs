@@ -7,7 +7,7 @@
 //! | unfinished frames | [`UNFINISHED_MAX`] |
 //! | recent rounds (`log::limits::TAIL_BYTES`) | 16 MiB |
 //! | replies that are not read | [`UNREAD_MAX`] for each connection; mostly slices of recent rounds |
-//! | the index, for now | about 32 a message |
+//! | the index of the open stretch (`log::limits::STRETCH`) | about 32 a message |
 
 /// Bytes that a shard reads at once, from one connection or several.
 pub const READ_AREA: usize = 256 << 10;
@@ -45,5 +45,7 @@ pub const READS_HELD_MAX: usize = 1_024;
 pub const READS_MAX: usize = 100_000;
 /// The log's sparse files get room on the disk this often, in ms.
 pub const HOUSEKEEPING_MS: u64 = 100;
+/// Lost ranges that a start repeats when it is ready: each was logged before.
+pub const LOST_TOLD_MAX: usize = 10_000;
 /// How long a stop waits for replies to leave, in ms.
 pub const DRAIN_MS: u64 = 1_000;

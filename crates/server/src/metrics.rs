@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use kerolox_engine::Engine;
 use kerolox_log::index::queue::{Entry, Look};
+use kerolox_log::retention::Reason;
 use kerolox_protocol::names::{RETRY_PREFIX, is_system_group, is_system_topic};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -69,6 +70,10 @@ impl Scrape {
         let bytes_in = self.counters("rocketmq_throughput_in", "Bytes of messages stored");
         let messages_out = self.counters("rocketmq_messages_out", "Messages delivered");
         let bytes_out = self.counters("rocketmq_throughput_out", "Bytes of messages delivered");
+        let early = self.counters(
+            "kerolox_deleted_early_messages",
+            "Messages that retention deleted before fileReservedTime",
+        );
         let mut from = 0;
         loop {
             let rows = shared.with_core(|core, _| {
@@ -77,11 +82,14 @@ impl Scrape {
             });
             from += rows.len();
             for (topic, counted) in &rows {
+                let system = if is_system_topic(topic) { "true" } else { "false" };
+                let labels = self.labels(&[("topic", topic), ("is_system", system)]);
+                if counted.messages_deleted_early > 0 {
+                    early.get_or_create(&labels).inc_by(counted.messages_deleted_early);
+                }
                 if counted.messages_in == 0 && counted.messages_out == 0 {
                     continue;
                 }
-                let system = if is_system_topic(topic) { "true" } else { "false" };
-                let labels = self.labels(&[("topic", topic), ("is_system", system)]);
                 messages_in.get_or_create(&labels).inc_by(counted.messages_in);
                 bytes_in.get_or_create(&labels).inc_by(counted.bytes_in);
                 messages_out.get_or_create(&labels).inc_by(counted.messages_out);
@@ -201,6 +209,20 @@ impl Scrape {
             "Messages that could not be read",
             read(&counters.damaged_reads),
         );
+        for (name, help, by_reason) in [
+            ("kerolox_deleted_files", "Log files that retention deleted", &counters.deleted_files),
+            ("kerolox_deleted_messages", "Messages in them", &counters.deleted_messages),
+        ] {
+            let family = self.counters(name, help);
+            for (reason, counted) in Reason::ALL.iter().zip(by_reason) {
+                let labels = self.labels(&[("reason", reason.label())]);
+                family.get_or_create(&labels).inc_by(read(counted));
+            }
+        }
+        let mut counter = |name: &str, help: &str, value: u64| {
+            let labels = self.labels(&[]);
+            self.counters(name, help).get_or_create(&labels).inc_by(value);
+        };
         counter("kerolox_index_reads", "Reads of index blocks", shared.blocks.reads());
         counter(
             "kerolox_index_blocks_mended",

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use kerolox_engine::Config;
+pub use kerolox_log::retention::Retention;
 
 /// When a message counts as confirmed (`flushDiskType`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,23 +34,6 @@ pub struct Advertise {
     pub broker: Option<String>,
     /// The address in message ids.
     pub store_ip: Option<IpAddr>,
-}
-
-/// When old files go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Retention {
-    /// `fileReservedTime`, in ms, by the newest message of a file.
-    pub age_ms: i64,
-    /// Bytes of the log; 0: any.
-    pub bytes: u64,
-    /// `diskMaxUsedSpaceRatio` in percent: above it, files that are old enough go at any hour.
-    pub disk_used_percent: u64,
-    /// `diskSpaceCleanForciblyRatio` in percent: above it, the oldest files go, old enough or not.
-    pub disk_force_percent: u64,
-    /// `diskSpaceWarningLevelRatio` in percent: above it, sends are refused.
-    pub disk_warning_percent: u64,
-    /// `deleteWhen`: hours of the day (local time is UTC here).
-    pub hours: u32,
 }
 
 /// See the module's documentation.

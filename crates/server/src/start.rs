@@ -13,21 +13,21 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use kerolox_engine::Engine;
-use kerolox_engine::keeper::{Found, Keeper, KeeperError};
+use kerolox_engine::keeper::{Found, Keeper, KeeperError, Watch};
 use kerolox_engine::state::ProgressFn;
 use kerolox_log::append::Appender;
 use kerolox_log::disk::{Disk, real::RealDisk, slow::Slow};
 use kerolox_log::files::Files;
 use kerolox_log::flush::Writer;
 use kerolox_log::identity::{self, Identity, IdentityError};
-use kerolox_log::recover::{self, RecoverError, Report};
+use kerolox_log::recover::{self, Lost, RecoverError, Report};
 use kerolox_namesrv::{Advertised, KvChange, LocalBroker, Names};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::core::Shared;
 use crate::housekeeping::Housekeeping;
 use crate::http::{Progress, Subject};
-use crate::limits::{DESCRIPTORS_RESERVED, READERS};
+use crate::limits::{DESCRIPTORS_RESERVED, LOST_TOLD_MAX, READERS};
 use crate::listen::{accept, bind, bind_with_vip};
 use crate::logger::Logger;
 use crate::options::{Options, Ports};
@@ -370,18 +370,21 @@ fn recover(options: &Options, progress: &Arc<Progress>) -> Result<Recovered, Sta
     let files = Files::open(disk.clone(), dir, file_size)
         .map_err(io_error(format!("opening the commit log in {}", dir.display())))?;
     let files = Arc::new(files);
-    let found = Keeper::open(files.clone(), dir.clone(), identity, &options.engine)?;
+    let mut watch = StartWatch { progress: progress.clone(), lost: Vec::new() };
+    let (for_keeper, config) = (files.clone(), &options.engine);
+    let found = Keeper::open_watched(for_keeper, dir.clone(), identity, config, &mut watch)?;
     let Found { keeper, mut state, origin, oddities } = found;
     for oddity in oddities {
         tracing::error!("{oddity}");
     }
     let progress = progress.clone();
     state.on_progress = Some(ProgressFn(Box::new(move |done, total| progress.set(done, total))));
-    let (resume, report) = recover::recover(&files, dir, &identity, origin, &mut state)?;
+    let (resume, mut report) = recover::recover(&files, dir, &identity, origin, &mut state)?;
     state.on_progress = None;
-    for lost in &report.lost {
-        tracing::error!(begin = lost.begin.0, end = lost.end.0, "lost to damage: {}", lost.what);
-    }
+    report.lost.iter().for_each(log_lost);
+    // What lies behind, because a block could not be written, the walk found once more.
+    watch.lost.retain(|lost| lost.begin < report.begin);
+    report.lost.splice(0..0, watch.lost);
     if state.unknown_changes > 0 {
         tracing::error!(state.unknown_changes, "state changes that this release does not know");
     }
@@ -392,6 +395,29 @@ fn recover(options: &Options, progress: &Arc<Progress>) -> Result<Recovered, Sta
     let log = Appender::new(identity, file_size, resume);
     let engine = Engine::new(config, state, log, keeper.blocks.clone(), &report);
     Ok(Recovered { engine, files, keeper, report })
+}
+
+/// What is told while index blocks are made.
+struct StartWatch {
+    progress: Arc<Progress>,
+    lost: Vec<Lost>,
+}
+
+impl Watch for StartWatch {
+    fn progress(&mut self, done: u64, total: u64) {
+        self.progress.set(done, total);
+    }
+
+    /// Logged at once: should the start fail later, the next one does not find it again.
+    fn lost(&mut self, lost: &[Lost]) {
+        lost.iter().for_each(log_lost);
+        let room = LOST_TOLD_MAX.saturating_sub(self.lost.len());
+        self.lost.extend(lost.iter().take(room).cloned());
+    }
+}
+
+fn log_lost(lost: &Lost) {
+    tracing::error!(begin = lost.begin.0, end = lost.end.0, "lost to damage: {}", lost.what);
 }
 
 fn fresh_identity() -> io::Result<Identity> {

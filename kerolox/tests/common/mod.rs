@@ -16,6 +16,7 @@ use tempfile::TempDir;
 pub(crate) mod call;
 pub(crate) mod http;
 pub(crate) mod mount;
+pub(crate) mod past;
 pub(crate) mod raw;
 pub(crate) mod trial;
 

@@ -17,13 +17,16 @@ fn refused() -> io::Error {
 }
 
 impl<D: Disk> Disk for ReadOnly<D> {
-    /// A folder that is there need not be made.
-    fn create_dir(&self, dir: &Path) -> io::Result<()> {
-        self.0.list(dir).map(drop)
+    /// A folder that is not there is taken for an empty one.
+    fn create_dir(&self, _: &Path) -> io::Result<()> {
+        Ok(())
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
-        self.0.list(dir)
+        match self.0.list(dir) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            other => other,
+        }
     }
 
     fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn DiskFile>> {

@@ -243,12 +243,7 @@ impl NewBlock {
                 entries.extend_from_slice(&entry.store_timestamp.to_be_bytes());
             }
         }
-        let mut keys: Vec<u64> = self
-            .keys
-            .iter()
-            .map(|(hash, at)| u64::from(*hash) << 32 | (at - self.begin) & u64::from(u32::MAX))
-            .collect();
-        keys.sort_unstable();
+        let keys = self.sorted_keys();
         let before = self.before.unwrap_or(seal::Link::NONE);
         let mut out = Vec::with_capacity(HEAD + rows.len() + entries.len() + keys.len() * KEY);
         out.extend_from_slice(&MAGIC);
@@ -273,6 +268,18 @@ impl NewBlock {
         out.extend_from_slice(&names);
         out.extend_from_slice(&self.changes);
         paginate(&out, number, self.begin)
+    }
+}
+
+impl NewBlock {
+    /// As the file has them.
+    fn sorted_keys(&self) -> Vec<u64> {
+        let key = |(hash, at): &(u32, u64)| {
+            u64::from(*hash) << 32 | (at - self.begin) & u64::from(u32::MAX)
+        };
+        let mut keys: Vec<u64> = self.keys.iter().map(key).collect();
+        keys.sort_unstable();
+        keys
     }
 }
 
@@ -486,6 +493,23 @@ impl<'a> BlockFile<'a> {
         (0..size)
             .step_by(64 * CONTENT)
             .try_for_each(|at| self.read(at, (size - at).min(64 * CONTENT)).map(drop))
+    }
+
+    /// The first page whose checksum is wrong, or that cannot be read.
+    pub fn bad_page(&mut self) -> Option<usize> {
+        let size = self.changes_at() + self.head.changes as usize;
+        (0..size.div_ceil(CONTENT)).find(|page| {
+            let at = page * CONTENT;
+            self.read(at, (size - at).min(CONTENT)).is_err()
+        })
+    }
+
+    /// Whether the keys and the state changes are those of a block to be written.
+    pub fn has_keys_and_changes_of(&mut self, new: &NewBlock) -> Result<bool, BlockError> {
+        let keys = self.read(self.keys_at(), self.head.keys as usize * KEY)?;
+        let changes = self.read(self.changes_at(), self.head.changes as usize)?;
+        let same_keys = new.sorted_keys().iter().flat_map(|key| key.to_be_bytes()).eq(keys);
+        Ok(same_keys && changes == new.changes)
     }
 
     /// A row of the directory.

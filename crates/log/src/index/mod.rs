@@ -5,9 +5,11 @@
 //! - [`queue`], [`keys`]: the open stretch of the log, in memory: 24 bytes a message and 8 a key.
 //! - [`block`]: a finished stretch, in a file of its own. [`build`] makes it from the log.
 //! - [`lookup`]: from block to block.
+//! - [`verify`]: whether all of that agrees with the log.
 
 pub mod block;
 pub mod build;
 pub mod keys;
 pub mod lookup;
 pub mod queue;
+pub mod verify;

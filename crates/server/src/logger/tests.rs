@@ -85,7 +85,7 @@ fn open(disk: Arc<dyn Disk>) -> (Arc<Files>, Engine, recover::Report) {
     let Found { keeper, mut state, origin, .. } = found;
     let (resume, report) = recover::recover(&files, dir, &IDENTITY, origin, &mut state).unwrap();
     let log = Appender::new(IDENTITY, FILE_SIZE, resume);
-    (files, Engine::new(config, state, log, keeper.blocks.clone(), &report), report)
+    (files, Engine::new(config, state, log, keeper.blocks, &report), report)
 }
 
 /// A round that was taken when the last ones were confirmed was forgotten: what it held was
