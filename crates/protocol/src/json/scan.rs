@@ -305,13 +305,14 @@ mod tests {
 
     #[test]
     fn what_is_skipped_ends_where_it_would_if_it_was_read() {
-        for text in [r#""a"b" 1"#, r#"'it\' 1"#, r#"{"k"":'v'',"u":""} 1"#] {
+        for text in [r#""a\"b" 1"#, r#"'it\\' 1"#, r#"{"k\"":'v\'',"u":"\u0001"} 1"#] {
             let mut s = Scanner::new(text.as_bytes());
             s.skip().unwrap();
             assert_eq!(s.integer(), Ok(1), "{text}");
         }
-        for text in [r#""no end"#, r#""no end"#, r#""no end""#] {
-            assert_eq!(Scanner::new(text.as_bytes()).skip().unwrap_err().why, "the string has no end");
+        for text in [r#""no end"#, r#""no end\"#, r#""no end\""#] {
+            let refused = Scanner::new(text.as_bytes()).skip().unwrap_err();
+            assert_eq!(refused.why, "the string has no end");
         }
     }
 
