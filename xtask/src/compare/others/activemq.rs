@@ -9,7 +9,6 @@ use serde_json::Value;
 
 use super::{
     About, Amount, Broker, Durability, Outcome, Product, SIZE, Sends, Stored, free_port, java,
-    of_samples,
 };
 use crate::compare::systems::{class_path, started};
 use crate::process;
@@ -38,15 +37,26 @@ impl ActiveMq {
         java(folder, &flags, &self.class_path, "org.apache.activemq.artemis.cli.Artemis", args)
     }
 
-    /// Runs `artemis perf`, and returns the rates that it took every second.
-    fn perf(&self, broker: &Broker, args: &str, rate: &str) -> Result<Vec<f64>> {
+    /// Runs `artemis perf`. It samples its rate every second, and counts in all.
+    fn perf(&self, broker: &Broker, args: &str, rate: &str, total: &str) -> Result<Outcome> {
         let report = broker.folder.join("perf.json");
         let args = format!("perf {args} --json {}", report.display());
         broker.tool(&mut self.artemis(&broker.folder, TOOL_FLAGS, &args))?;
-        let samples: Value = serde_json::from_str(&fs::read_to_string(&report)?)?;
-        let samples = samples.as_array().context("artemis perf reports no samples")?.iter();
-        Ok(samples.filter_map(|sample| sample[rate].as_f64()).collect())
+        let report: Value = serde_json::from_str(&fs::read_to_string(&report)?)?;
+        outcome(&report, rate, total)
     }
+}
+
+fn outcome(report: &Value, rate: &str, total: &str) -> Result<Outcome> {
+    let samples = report.as_array().context("artemis perf reports no samples")?;
+    let messages = samples.last().and_then(|summary| summary[total].as_f64());
+    let messages = messages.context("artemis perf reports no sum")?;
+    let rates = samples.iter().filter(|sample| sample["warmup"] == false);
+    let rates: Vec<f64> = rates.filter_map(|sample| sample[rate].as_f64()).collect();
+    // What ends within the first second has no sample.
+    let per_second =
+        if rates.is_empty() { messages } else { rates.iter().sum::<f64>() / rates.len() as f64 };
+    Ok(Outcome { messages, per_second })
 }
 
 impl Product for ActiveMq {
@@ -102,12 +112,13 @@ impl Product for ActiveMq {
         // Without the window a send counts as done once it is on its way.
         let args = format!(
             "producer --url tcp://{}?confirmationWindowSize=1048576 --persistent --threads 1 \
-             --num-destinations 8 {shape} --message-size {SIZE} --duration {} queue://{topic}",
+             --num-destinations 8 {shape} --message-size {SIZE} --warmup {} --duration {} \
+             queue://{topic}",
             broker.address(),
-            // The last second is cut short.
-            amount.warm_up + amount.seconds + 1
+            amount.warm_up,
+            amount.warm_up + amount.seconds
         );
-        of_samples(&self.perf(broker, &args, "completed")?, amount.warm_up)
+        self.perf(broker, &args, "completed", "totalCompleted")
     }
 
     fn consume(&self, broker: &Broker, topic: &str, stored: &Stored) -> Result<Outcome> {
@@ -116,6 +127,28 @@ impl Product for ActiveMq {
             broker.address(),
             stored.single + stored.best
         );
-        of_samples(&self.perf(broker, &args, "received")?, 0)
+        self.perf(broker, &args, "received", "totalReceived")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn warm_up_does_not_count() -> Result<()> {
+        let report = json!([
+            {"sampleType": "interval", "warmup": true, "completed": 10},
+            {"sampleType": "interval", "warmup": false, "completed": 100},
+            {"sampleType": "interval", "warmup": false, "completed": 120},
+            {"sampleType": "summary", "totalCompleted": 300},
+        ]);
+        let measured = outcome(&report, "completed", "totalCompleted")?;
+        assert_eq!((measured.messages, measured.per_second), (300.0, 110.0));
+        let short = outcome(&json!([{"totalReceived": 7}]), "received", "totalReceived")?;
+        assert_eq!((short.messages, short.per_second), (7.0, 7.0));
+        Ok(())
     }
 }

@@ -400,16 +400,6 @@ fn java(folder: &Path, flags: &str, class_path: &str, main: &str, args: &str) ->
     command
 }
 
-/// The rate and the number of messages, of what a tool counts every second: the mean of the seconds
-/// behind the warm-up. The last one is cut short by the tool's end, and left out if it is not alone.
-fn of_samples(samples: &[f64], warm_up: u32) -> Result<Outcome> {
-    let messages = samples.iter().sum();
-    let samples = samples.get(warm_up as usize..).unwrap_or_default();
-    ensure!(!samples.is_empty(), "the load tool reports too few seconds");
-    let samples = &samples[..(samples.len() - 1).max(1)];
-    Ok(Outcome { messages, per_second: samples.iter().sum::<f64>() / samples.len() as f64 })
-}
-
 /// The number before a word, with or without commas between thousands: `1,234 msgs/sec`.
 fn number_before(text: &str, word: &str) -> Option<f64> {
     let (before, _) = text.split_once(word)?;
@@ -432,14 +422,5 @@ mod tests {
         ] {
             assert_eq!(number_before(text, word), expected, "{text}");
         }
-    }
-
-    #[test]
-    fn samples_leave_out_warm_up_and_the_last() -> Result<()> {
-        let outcome = of_samples(&[10.0, 100.0, 110.0, 120.0, 7.0], 1)?;
-        assert_eq!((outcome.messages, outcome.per_second), (347.0, 110.0));
-        assert_eq!(of_samples(&[10.0, 100.0], 1)?.per_second, 100.0);
-        assert!(of_samples(&[10.0, 100.0], 2).is_err());
-        Ok(())
     }
 }

@@ -5,11 +5,10 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use super::{
     About, Amount, Broker, Durability, Outcome, Product, SIZE, Sends, Stored, free_port, java,
-    of_samples,
 };
 use crate::compare::systems::{class_path, started};
 use crate::process::{self, Running};
@@ -174,5 +173,29 @@ impl Product for RabbitMq {
         let mut samples = self.perf(broker, topic, &args, RECEIVED)?;
         samples.retain(|received| *received > 0.0);
         of_samples(&samples, 0)
+    }
+}
+
+/// The rate and the number of messages, of what PerfTest counts every second: the mean of the seconds
+/// behind the warm-up. The last one is cut short by its end, and left out if it is not alone.
+fn of_samples(samples: &[f64], warm_up: u32) -> Result<Outcome> {
+    let messages = samples.iter().sum();
+    let samples = samples.get(warm_up as usize..).unwrap_or_default();
+    ensure!(!samples.is_empty(), "PerfTest reports too few seconds");
+    let samples = &samples[..(samples.len() - 1).max(1)];
+    Ok(Outcome { messages, per_second: samples.iter().sum::<f64>() / samples.len() as f64 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_leave_out_warm_up_and_the_last() -> Result<()> {
+        let outcome = of_samples(&[10.0, 100.0, 110.0, 120.0, 7.0], 1)?;
+        assert_eq!((outcome.messages, outcome.per_second), (347.0, 110.0));
+        assert_eq!(of_samples(&[10.0, 100.0], 1)?.per_second, 100.0);
+        assert!(of_samples(&[10.0, 100.0], 2).is_err());
+        Ok(())
     }
 }
