@@ -106,6 +106,11 @@ impl Server {
         self.process.pid()
     }
 
+    /// The process alone, for who handles brokers of several kinds.
+    pub(crate) fn into_process(self) -> Running {
+        self.process
+    }
+
     pub(crate) fn address(&self) -> String {
         format!("127.0.0.1:{}", self.broker_port)
     }

@@ -116,7 +116,7 @@ impl Load {
 
 /// Has everything written that is dirty on the disk: one round's writes do not disturb the next, and
 /// count for their own.
-fn settle(folder: &std::path::Path) -> Result<()> {
+pub(super) fn settle(folder: &std::path::Path) -> Result<()> {
     rustix::fs::syncfs(std::fs::File::open(folder)?)?;
     Ok(())
 }

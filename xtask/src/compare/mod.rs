@@ -4,9 +4,11 @@
 //! Both stay up through a row, so that the JIT stays warm; the one that is not measured is frozen.
 //! They take turns, and each round has topics of its own. `systems` starts them, `rows` loads them,
 //! `measure` takes the figures, `bound` what the machine allows, `report` and `plot` write it down.
+//! `others` is another comparison: with products that do not speak RocketMQ.
 
 mod bound;
 mod measure;
+mod others;
 mod plot;
 mod report;
 mod rows;
@@ -42,6 +44,10 @@ pub(crate) struct Options {
     /// Seconds of a round that are measured
     #[arg(long, value_name = "S", value_parser = clap::value_parser!(u32).range(2..=20))]
     seconds: Option<u32>,
+    /// Instead of Apache RocketMQ: Kafka, RabbitMQ, ActiveMQ and NATS JetStream, each with its own load
+    /// tool. Those that are named, or all
+    #[arg(long, value_name = "PRODUCT", num_args = 0.., conflicts_with_all = ["rows", "all"])]
+    others: Option<Vec<others::Name>>,
     /// Measure nothing; write tables and plots again from the results that are there
     #[arg(long)]
     report: bool,
@@ -102,6 +108,9 @@ impl Name {
 }
 
 pub(crate) fn run(options: &Options) -> Result<bool> {
+    if let Some(names) = &options.others {
+        return others::run(options, names);
+    }
     let root = workspace::root();
     let target = Workspace::read(&root)?.target.join("compare");
     let results =

@@ -81,14 +81,12 @@ pub(super) fn line(metrics: &Metrics) -> String {
 /// Writes a row's results to its file.
 pub(super) fn keep(results: &Path, root: &Path, run: &Run, row: &Row) -> Result<()> {
     let measured_at = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
-    let git = ["rev-parse", "--short", "HEAD"];
-    let commit = process::output(&mut process::command("git", &git, root)).unwrap_or_default();
     let json = json!({
         "row": row.name.key(),
         "title": row.title,
         "quick": run.quick,
         "measured_at": measured_at,
-        "commit": commit.trim(),
+        "commit": commit(root),
         "machine": proc::machine(),
         "load_average_at_the_end": proc::load_average(),
         "rounds": run.rounds,
@@ -102,24 +100,19 @@ pub(super) fn keep(results: &Path, root: &Path, run: &Run, row: &Row) -> Result<
     Ok(())
 }
 
+/// The commit that is measured, short.
+pub(super) fn commit(root: &Path) -> String {
+    let git = ["rev-parse", "--short", "HEAD"];
+    let commit = process::output(&mut process::command("git", &git, root)).unwrap_or_default();
+    commit.trim().to_string()
+}
+
 fn case_json(row: &str, case: &Case) -> Value {
     let mut systems = serde_json::Map::new();
     for name in Name::BOTH {
         let rounds: Vec<_> =
             case.rounds.iter().filter(|(n, _)| *n == name).map(|(_, m)| m).collect();
-        let mut spread = serde_json::Map::new();
-        for (key, _, _) in METRICS {
-            let mut values: Vec<f64> = rounds.iter().filter_map(|m| m.get(key)).copied().collect();
-            if values.is_empty() {
-                continue;
-            }
-            values.sort_by(f64::total_cmp);
-            let (min, max) = (values[0], values[values.len() - 1]);
-            spread.insert(
-                (*key).to_string(),
-                json!({"median": median(&values), "min": min, "max": max}),
-            );
-        }
+        let spread = of_rounds(&rounds);
         systems.insert(name.key().to_string(), json!({"rounds": rounds, "of_rounds": spread}));
     }
     let mut notes = case.notes.clone();
@@ -140,6 +133,22 @@ fn case_json(row: &str, case: &Case) -> Value {
         "systems": systems,
         "notes": notes,
     })
+}
+
+/// Median, least and most of each figure.
+pub(super) fn of_rounds(rounds: &[&Metrics]) -> Value {
+    let mut spread = serde_json::Map::new();
+    for (key, _, _) in METRICS {
+        let mut values: Vec<f64> = rounds.iter().filter_map(|m| m.get(key)).copied().collect();
+        if values.is_empty() {
+            continue;
+        }
+        values.sort_by(f64::total_cmp);
+        let (min, max) = (values[0], values[values.len() - 1]);
+        let of = json!({"median": median(&values), "min": min, "max": max});
+        spread.insert((*key).to_string(), of);
+    }
+    Value::Object(spread)
 }
 
 fn median(sorted: &[f64]) -> f64 {
@@ -170,18 +179,8 @@ impl Kept {
         self.of(name, key, "median")
     }
 
-    /// The median, and in parentheses least and most.
     fn spread(&self, name: Name, key: &str, digits: usize) -> String {
-        let of = |which| self.of(name, key, which);
-        match (of("median"), of("min"), of("max")) {
-            (Some(median), Some(min), Some(max)) => format!(
-                "{} ({}–{})",
-                number(median, digits),
-                number(min, digits),
-                number(max, digits)
-            ),
-            _ => "–".to_string(),
-        }
+        spread(&self.case["systems"][name.key()]["of_rounds"][key], digits)
     }
 
     fn ratio(&self, key: &str) -> String {
@@ -210,8 +209,19 @@ impl Kept {
     }
 }
 
+/// The median, and in parentheses least and most.
+pub(super) fn spread(of_rounds: &Value, digits: usize) -> String {
+    let of = |which: &str| of_rounds[which].as_f64();
+    match (of("median"), of("min"), of("max")) {
+        (Some(median), Some(min), Some(max)) => {
+            format!("{} ({}–{})", number(median, digits), number(min, digits), number(max, digits))
+        }
+        _ => "–".to_string(),
+    }
+}
+
 /// With a comma between thousands.
-fn number(value: f64, digits: usize) -> String {
+pub(super) fn number(value: f64, digits: usize) -> String {
     let text = format!("{value:.digits$}");
     let (whole, rest) = text.split_once('.').map_or((&text[..], None), |(w, r)| (w, Some(r)));
     let mut out = String::new();
@@ -278,19 +288,18 @@ pub(super) fn write(results: &Path, document: Option<&Path>) -> Result<()> {
     }
     fs::write(results.join("README.md"), text)?;
     if let Some(document) = document {
-        let body = format!("{BEGIN}\n\n{}\n{table}\n{END}", origin(&files));
-        put(document, &body)?;
+        put(document, BEGIN, END, &format!("{}\n{table}", origin(&files)))?;
     }
     Ok(())
 }
 
 /// Replaces what stands between the marks.
-fn put(document: &Path, body: &str) -> Result<()> {
+pub(super) fn put(document: &Path, begin: &str, end: &str, body: &str) -> Result<()> {
     let text = fs::read_to_string(document)
         .with_context(|| format!("{} is missing", document.display()))?;
-    let (before, rest) = text.split_once(BEGIN).context("the document has no place for tables")?;
-    let (_, after) = rest.split_once(END).context("the document's tables have no end")?;
-    fs::write(document, format!("{before}{body}{after}"))?;
+    let (before, rest) = text.split_once(begin).context("the document has no place for tables")?;
+    let (_, after) = rest.split_once(end).context("the document's tables have no end")?;
+    fs::write(document, format!("{before}{begin}\n\n{body}\n{end}{after}"))?;
     Ok(())
 }
 
@@ -298,19 +307,7 @@ fn put(document: &Path, body: &str) -> Result<()> {
 fn origin(files: &BTreeMap<String, Value>) -> String {
     let mut out = String::new();
     if let Some(any) = files.values().next() {
-        let text = |value: &Value| match value {
-            Value::String(text) => text.clone(),
-            other => other.to_string(),
-        };
-        let machine = &any["machine"];
-        let _ = writeln!(
-            out,
-            "Machine: {}, {} cores for brokers and load together, {} of memory, Linux {}.",
-            text(&machine["cpu"]),
-            machine["cores"],
-            text(&machine["memory"]),
-            text(&machine["kernel"])
-        );
+        let _ = writeln!(out, "{}", machine(&any["machine"]));
     }
     let mut by = BTreeMap::<(String, u64, u64), Vec<&str>>::new();
     for (row, json) in files {
@@ -327,6 +324,21 @@ fn origin(files: &BTreeMap<String, Value>) -> String {
             writeln!(out, "Commit {commit}, {rounds} rounds of {seconds} s: {}.", rows.join(", "));
     }
     out
+}
+
+/// The machine of a result, in a sentence.
+pub(super) fn machine(machine: &Value) -> String {
+    let text = |key: &str| match &machine[key] {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    format!(
+        "Machine: {}, {} cores for brokers and load together, {} of memory, Linux {}.",
+        text("cpu"),
+        text("cores"),
+        text("memory"),
+        text("kernel")
+    )
 }
 
 fn summary(kept: &[Kept]) -> String {
@@ -445,7 +457,7 @@ fn details(kept: &Kept) -> String {
 }
 
 /// A probe's figures in a line.
-fn probed(probe: &Value) -> String {
+pub(super) fn probed(probe: &Value) -> String {
     let rate = |json: &Value, key: &str| number(json[key].as_f64().unwrap_or(0.0), 0);
     let mut parts = Vec::new();
     for echo in probe["echo"].as_array().into_iter().flatten() {

@@ -14,6 +14,8 @@ use crate::server::Server;
 /// A Java broker with 8 GB of heap takes its time.
 const READY_LIMIT: Duration = Duration::from_secs(180);
 const STOP_LIMIT: Duration = Duration::from_secs(120);
+/// What name server and broker of Apache RocketMQ print once they serve.
+const READY: &str = "boot success";
 
 /// As the scripts of Apache RocketMQ's distribution set them, for a broker.
 pub(super) const BROKER_FLAGS: &[&str] = &[
@@ -89,22 +91,10 @@ pub(super) struct Setup {
 }
 
 impl Setup {
-    /// Builds the one, and lets Maven find the other.
+    /// Takes the one as it is built, and lets Maven find the other.
     pub(super) fn new(binary: PathBuf, root: &Path, target: &Path) -> Result<Self> {
-        fs::create_dir_all(target)?;
-        let list = target.join("apache.classpath");
-        let goal = format!("-Dmdep.outputFile={}", list.display());
-        let pom = root.join("bench/apache/pom.xml");
-        let pom = pom.to_str().context("the repository's path is not UTF-8")?;
-        let mvn = |more: &[&str]| {
-            let args = ["-q", "-B", "-f", pom, "dependency:build-classpath", &goal];
-            process::output(&mut process::command("mvn", &[&args[..], more].concat(), root))
-        };
-        // What is there already needs no network.
-        if mvn(&["-o"]).is_err() {
-            mvn(&[]).context("Maven cannot get Apache RocketMQ")?;
-        }
-        let class_path = fs::read_to_string(&list)?.trim().to_string();
+        let class_path = class_path(root, "bench/apache/pom.xml", &target.join("apache.classpath"))
+            .context("Maven cannot get Apache RocketMQ")?;
         let slow_sync_source = root.join("bench/apache/slow_sync.c");
         Ok(Setup { binary, class_path, slow_sync: target.join("slow_sync.so"), slow_sync_source })
     }
@@ -128,6 +118,21 @@ impl Setup {
         command.env("ROCKETMQ_HOME", folder);
         command
     }
+}
+
+/// Lets Maven get what a POM names. `list` keeps the class path.
+pub(super) fn class_path(root: &Path, pom: &str, list: &Path) -> Result<String> {
+    fs::create_dir_all(list.parent().context("a list lies in a folder")?)?;
+    let goal = format!("-Dmdep.outputFile={}", list.display());
+    let mvn = |more: &[&str]| {
+        let args = ["-q", "-B", "-f", pom, "dependency:build-classpath", &goal];
+        process::output(&mut process::command("mvn", &[&args[..], more].concat(), root))
+    };
+    // What is there already needs no network.
+    if mvn(&["-o"]).is_err() {
+        mvn(&[])?;
+    }
+    Ok(fs::read_to_string(list)?.trim().to_string())
 }
 
 /// A running system.
@@ -266,39 +271,37 @@ fn apache(setup: &Setup, folder: &Path, flush: Flush) -> Result<What> {
     let main = "org.apache.rocketmq.namesrv.NamesrvStartup";
     let mut command = setup.java(folder, &["-Xms512m", "-Xmx512m"], main);
     command.args(["-c", "namesrv.properties"]);
-    let mut namesrv = started(&mut command, &folder.join("namesrv.log"))?;
-    await_success(&mut namesrv, &folder.join("namesrv.log"))?;
+    let namesrv = started(&mut command, &folder.join("namesrv.log"), READY)?;
     let mut command = setup.java(folder, BROKER_FLAGS, "org.apache.rocketmq.broker.BrokerStartup");
     command.args(["-c", "broker.conf"]);
     if flush.added_ms() > 0 {
         command.env("LD_PRELOAD", setup.slow_sync()?);
         command.env("ADDED_SYNC_MS", flush.added_ms().to_string());
     }
-    let mut broker = started(&mut command, &folder.join("broker.log"))?;
-    await_success(&mut broker, &folder.join("broker.log"))?;
+    let broker = started(&mut command, &folder.join("broker.log"), READY)?;
     Ok(What::Apache { broker, namesrv, port, namesrv_port })
 }
 
-/// Starts it with an empty log.
-fn started(command: &mut std::process::Command, log: &Path) -> Result<Running> {
+/// Starts a server with an empty log, and waits for the words with which it says that it serves.
+pub(super) fn started(
+    command: &mut std::process::Command,
+    log: &Path,
+    ready: &str,
+) -> Result<Running> {
     fs::write(log, "")?;
-    Running::start_into(command, log)
-}
-
-/// Waits for the line with which it says that it serves.
-fn await_success(process: &mut Running, log: &Path) -> Result<()> {
+    let mut process = Running::start_into(command, log)?;
     let deadline = Instant::now() + READY_LIMIT;
     loop {
         let text = String::from_utf8_lossy(&fs::read(log)?).into_owned();
-        if text.contains("boot success") {
-            return Ok(());
+        if text.contains(ready) {
+            return Ok(process);
         }
         let tail = || text.chars().rev().take(3000).collect::<Vec<_>>().into_iter().rev();
         if let Some(status) = process.try_wait()? {
-            bail!("Apache RocketMQ ended with {status}\n{}", tail().collect::<String>());
+            bail!("the server ended with {status}\n{}", tail().collect::<String>());
         }
         if Instant::now() > deadline {
-            bail!("Apache RocketMQ is not ready\n{}", tail().collect::<String>());
+            bail!("the server is not ready\n{}", tail().collect::<String>());
         }
         std::thread::sleep(Duration::from_millis(2));
     }
