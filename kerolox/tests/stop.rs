@@ -316,9 +316,11 @@ async fn readiness_and_health_are_told_apart_while_the_log_is_read() {
     for _ in 0..100 {
         connection.send(&message("t", 0), large.clone()).await.unwrap();
     }
-    let port = server.ports.http;
     server.kill();
-    // Started on the same HTTP port, so that it can be asked before it is ready.
+    // A port that is known, so that it can be asked before it is ready; below those that the kernel
+    // gives to clients: one that asks too early could be connected to itself, and hold the port.
+    let is_free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let port = (21_000..32_000).find(is_free).unwrap();
     let launch = Launch::on_given_ports(&folder)
         .args(&["--namesrv-port=0", "--broker-port=0", "--grpc-port=0", "--proxy-port=0"])
         .args(&["--http-port", &port.to_string()])
