@@ -202,9 +202,19 @@ impl State {
             self.change(change, PhysicalOffset(*at));
         }
         self.restoring = false;
+        // A topic that was made smaller in this stretch stays so, whatever queues it had before.
+        let put: std::collections::BTreeSet<String> = changes
+            .iter()
+            .filter_map(|(_, change)| match Change::decode(change) {
+                Some(Change::TopicPut(config)) => Some(config.topic_name.clone()),
+                _ => None,
+            })
+            .collect();
         for (slot, (topic, row)) in directory.into_iter().enumerate() {
             let at = PhysicalOffset(block.head.begin);
-            let Some(id) = self.topic_of((&topic, row.queue), row.last_time, at) else { continue };
+            let known = put.contains(&topic).then(|| self.topics.find(&topic)).flatten();
+            let id = known.or_else(|| self.topic_of((&topic, row.queue), row.last_time, at));
+            let Some(id) = id else { continue };
             let Some(topic) = self.topics.get_mut(id) else { continue };
             // Where the change that made it was lost, a later one may have made it anew.
             topic.born = topic.born.min(PhysicalOffset(row.origin));
