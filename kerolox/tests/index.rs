@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use common::call::{Pairs, ask, granted, look, make_topic, put, records};
+use common::call::{Pairs, ask, granted, look, make_topic, message, put, records, refused};
 use common::past::{Past, now_ms};
 use common::{Folder, Launch, SMALL, Server, binary, contents};
 use kerolox_client::Connection;
@@ -355,4 +355,29 @@ async fn a_start_without_an_index_takes_the_memory_of_one_with_it() {
     assert!(whole > 36 << 20, "{whole}");
     assert!(without < with + whole / 2, "{without} and {with} bytes, the whole index has {whole}");
     assert!(made >= LOG / FILE - 1, "{made} blocks");
+}
+
+/// The rows of the block that the change stood in brought the queues of before back.
+#[tokio::test]
+async fn a_topic_that_was_made_smaller_stays_so_over_a_start() {
+    let folder = Folder::new();
+    let server = Server::start(&folder, &SMALL);
+    let connection = server.connect().await;
+    make_topic(&connection, "t", 2).await;
+    put(&connection, "t", 1, "in a queue that is closed later").await;
+    make_topic(&connection, "t", 1).await;
+    for _ in 0..12 {
+        put(&connection, "t", 0, &"x".repeat(200_000)).await;
+    }
+    server.stop();
+    // This start finds finished files, and makes the missing blocks; the next one reads them.
+    for _ in 0..2 {
+        let server = Server::start(&folder, &SMALL);
+        let connection = server.connect().await;
+        let reply =
+            connection.call(request::SEND_MESSAGE_V2, &message("t", 1), "late".into()).await;
+        refused(&reply.expect("it is answered"), 29, "queueId");
+        server.stop();
+        assert!(!blocks(&folder).is_empty());
+    }
 }
