@@ -59,4 +59,17 @@ pub(crate) fn show(options: &Options, server: &Server) {
     for lost in &report.lost {
         warn!("lost to damage on the disk: {} from {} to {}", lost.what, lost.begin, lost.end);
     }
+    for lost in &server.lost_delays.named {
+        let due = match lost.due {
+            Some(due) => format!("due at {due}"),
+            None => "when it was due is not known".to_owned(),
+        };
+        warn!(
+            "lost with its log file: the delayed message {} of level {}, {due}",
+            lost.offset, lost.level
+        );
+    }
+    if server.lost_delays.more > 0 {
+        warn!("lost with their log files: {} more delayed messages", server.lost_delays.more);
+    }
 }

@@ -19,9 +19,11 @@ use crate::world::World;
 pub(crate) enum Mode {
     /// Power cuts, kills, failing calls
     Power,
-    /// Flipped bits and unreadable pages
+    /// The same, and damage to index blocks and snapshots
+    Spoil,
+    /// Flipped bits and unreadable pages in the log, and with them in index blocks and snapshots
     Damage,
-    /// Both, one after the other
+    /// All of them, one after the other
     All,
 }
 
@@ -60,7 +62,7 @@ pub(crate) fn run(options: &Options) -> bool {
     for i in 0..options.seeds {
         let seed = options.from.wrapping_add(i);
         let mut ok = true;
-        for mode in [Mode::Power, Mode::Damage] {
+        for mode in [Mode::Power, Mode::Spoil, Mode::Damage] {
             if options.mode != mode && options.mode != Mode::All {
                 continue;
             }
@@ -82,7 +84,7 @@ pub(crate) fn run(options: &Options) -> bool {
 
 fn report(seed: u64, mode: Mode, steps: u64, violation: &Violation) {
     say(&format!("seed {seed} ({mode:?}): {violation}"));
-    let mode = if mode == Mode::Power { "power" } else { "damage" };
+    let mode = mode.to_possible_value().map_or_else(String::new, |mode| mode.get_name().to_owned());
     let steps = if steps == STEPS { String::new() } else { format!(" --steps {steps}") };
     say(&format!(
         "  again: cargo run --profile sim -p kerolox-sim -- --seeds 1 --from {seed} --mode {mode}{steps} --verbose"
@@ -98,10 +100,9 @@ pub(crate) fn one(
     events: &mut Events,
 ) -> Checked {
     let run = catch_unwind(AssertUnwindSafe(|| {
-        let damage = mode == Mode::Damage;
         rules::without(cheats.without, || {
-            let mut world = World::new(seed, steps, damage, cheats, events);
-            if damage { world.run_damaged() } else { world.run() }
+            let mut world = World::new(seed, steps, mode, cheats, events);
+            if mode == Mode::Damage { world.run_damaged() } else { world.run() }
         })
     }));
     run.unwrap_or_else(|panic| {

@@ -44,6 +44,9 @@ impl World<'_> {
             1 => self.bring_back_a_round(),
             _ => self.damage_the_middle(),
         }?;
+        if self.rng.one_in(2) {
+            self.spoil_some();
+        }
         self.start()?;
         self.stands = self.broker.as_ref().map_or(0, |broker| broker.confirmed().0);
         if self.rng.one_in(2) {
@@ -79,12 +82,16 @@ impl World<'_> {
             }
         } else {
             self.flipped_bits(self.walked_from(), below);
+            if self.rng.one_in(2) {
+                self.spoil_with_log();
+            }
         }
         // A broker that does not know yet serves nothing wrong.
         if self.rng.one_in(2) {
             let log = self.log_files();
             if let Some(broker) = &self.broker {
-                self.books.damage = foresee(&broker.rounds, &log).damage;
+                let from = broker.housekeeping.keeper.position().0;
+                self.books.damage = foresee(&broker.rounds, &log, from).damage;
             }
             self.some_steps()?;
         }
@@ -205,7 +212,7 @@ impl World<'_> {
         (Path::new(DATA_DIR).join(files::DIR).join(name), place)
     }
 
-    fn flipped_bits(&mut self, from: u64, to: u64) {
+    pub(crate) fn flipped_bits(&mut self, from: u64, to: u64) {
         let seals: Vec<_> = match &self.broker {
             Some(broker) => broker.rounds.all().iter().map(|round| round.seal..round.end).collect(),
             None => Vec::new(),

@@ -1,6 +1,7 @@
 //! What a recovery must find: where the log ends, and what damage took.
 //!
-//! In: the rounds that were written, and the bytes that are on the disk now. Out: by the rules of
+//! In: the rounds that were written, the bytes that are on the disk now, and where the walk begins.
+//! Out: by the rules of
 //! the store's format, how many rounds stand and what of them is lost.
 
 use kerolox_log::PhysicalOffset;
@@ -18,15 +19,23 @@ pub(crate) struct Foreseen {
     /// Where they end.
     pub(crate) end: u64,
     pub(crate) lost: Vec<Lost>,
+    /// What lies before the walk is lost only if an index block there is lost, too.
+    pub(crate) lost_below: Vec<Lost>,
     pub(crate) damage: Damage,
 }
 
 /// Foresees a recovery.
-pub(crate) fn foresee(rounds: &Rounds, log: &LogFiles) -> Foreseen {
+pub(crate) fn foresee(rounds: &Rounds, log: &LogFiles, from: u64) -> Foreseen {
     let all = rounds.all();
     let mut found = Foreseen::default();
-    let mut proof = None;
+    let begin = all.partition_point(|round| round.begin < from);
     let mut i = 0;
+    while i < begin {
+        i = if all[i].is_whole(log) { i + 1 } else { found.step_over(all, i, log) };
+    }
+    found.lost_below = std::mem::take(&mut found.lost);
+    let mut proof = None;
+    i = begin;
     while i < all.len() {
         if all[i].is_whole(log) {
             i += 1;
@@ -34,7 +43,7 @@ pub(crate) fn foresee(rounds: &Rounds, log: &LogFiles) -> Foreseen {
         }
         // The highest position that any seal which is left calls flushed.
         let proof = *proof.get_or_insert_with(|| {
-            let seals = all.iter().filter(|round| round.seal_is_whole(log));
+            let seals = all[begin..].iter().filter(|round| round.seal_is_whole(log));
             seals.map(|round| round.flushed).max().unwrap_or(0)
         });
         if all[i].begin >= proof {

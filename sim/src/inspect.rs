@@ -5,12 +5,9 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::AtomicU64;
 
 use kerolox_log::files;
-use kerolox_log::index::block::BlockFile;
 use kerolox_log::recover::Report;
-use kerolox_log::snapshot;
 
 use crate::books::Duty;
 use crate::broker::start::DATA_DIR;
@@ -33,10 +30,11 @@ impl World<'_> {
         names.filter_map(file).collect()
     }
 
-    /// Foresees what the start will find in these files.
-    pub(crate) fn foresee_start(&mut self, before: &LogFiles) {
-        self.rounds.forget_below(self.walk_begin(before));
-        self.foreseen = foresee(&self.rounds, before);
+    /// Foresees what a start finds in these files if it walks them from `from` on: what lies before
+    /// is in snapshots and index blocks, or was made again from the log.
+    pub(crate) fn foresee_start(&mut self, before: &LogFiles, from: u64) {
+        self.rounds.forget_below(before.keys().next().copied().unwrap_or(0).min(from));
+        self.foreseen = foresee(&self.rounds, before, from);
         // What is in an index block by now is not found once more, but lost all the same.
         self.books.damage.add(&self.foreseen.damage);
         let (left, end) = (self.foreseen.left, self.foreseen.end);
@@ -49,18 +47,19 @@ impl World<'_> {
         self.events.add(|| format!("the log will end at {end}, lost: {:?}", self.foreseen.lost));
     }
 
-    /// Where the next start begins to walk: behind the newest snapshot and the index blocks that
-    /// follow it, or at the first file.
-    fn walk_begin(&self, before: &LogFiles) -> u64 {
-        let first = before.keys().next().copied().unwrap_or(0);
-        let (Some(identity), dir) = (&self.identity, Path::new(DATA_DIR)) else { return first };
-        let newest = snapshot::read_newest(&self.seam, dir, identity).ok().and_then(|read| read.0);
-        let mut begin = newest.map_or(first, |snapshot| snapshot.origin.position.0);
-        let reads = AtomicU64::new(0);
-        while let Ok(block) = BlockFile::open(&self.seam, dir, &identity.number, begin, &reads) {
-            begin = block.head.end;
+    /// A start complains of what was damaged and of nothing else; and where a block was made again no
+    /// more is lost than the damage to the log explains.
+    pub(crate) fn check_oddities(&self, oddities: &[String]) -> Checked {
+        let lost = self.foreseen.lost_below.iter().map(|lost| {
+            format!("lost to damage on the disk: {} from {} to {}", lost.what, lost.begin, lost.end)
+        });
+        let lost: Vec<String> = lost.collect();
+        for text in oddities {
+            let named = || self.spoiled.iter().any(|at| text.contains(&at.to_string()));
+            let known = if text.starts_with("lost") { lost.contains(text) } else { named() };
+            ensure!(known, "at the start: {text}; lost is {lost:?}");
         }
-        begin.max(first)
+        Ok(())
     }
 
     /// Compares what a start found with what was foreseen. Returns where the rounds end that stand.
@@ -71,6 +70,7 @@ impl World<'_> {
     ) -> Checked<u64> {
         let Some(broker) = &mut self.broker else { return Ok(0) };
         let (end, lost) = (self.foreseen.end, &self.foreseen.lost);
+        self.events.add(|| format!("lost below the walk: {:?}", self.foreseen.lost_below));
         ensure!(
             report.lost == *lost,
             "reported as lost is {:?}, but lost is {lost:?}",

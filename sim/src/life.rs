@@ -9,7 +9,7 @@ use kerolox_log::recover::Report;
 
 use crate::books::Duty;
 use crate::books::audit::When;
-use crate::broker::start::{Started, Told, start};
+use crate::broker::start::{Started, start};
 use crate::inspect::LogFiles;
 use crate::plan::{DELAY_LEVELS_MS, Durability, fresh_identity};
 use crate::seam::MoreFaults;
@@ -116,6 +116,7 @@ impl World<'_> {
             End::Power | End::Kill | End::Stop => return,
         }
         self.events.add(|| format!("from now on {faults:?} {more:?}"));
+        self.books.disk_fails = true;
         self.seam.set_faults(faults, more);
     }
 
@@ -180,8 +181,10 @@ impl World<'_> {
     /// Starts the broker, perhaps after attempts that a fault ends, and compares the books.
     pub(crate) fn start(&mut self) -> Checked {
         let mut left = if self.rng.one_in(3) { 1 + self.rng.below(RESTARTS_MAX) } else { 0 };
-        let mut foreseen_settled = None;
-        let mut told = Told::default();
+        let mut seen: Option<(bool, LogFiles)> = None;
+        if self.spoils && self.rng.one_in(2) {
+            self.spoil_some();
+        }
         let (before, started) = loop {
             let broken = left > 0;
             if broken {
@@ -190,14 +193,12 @@ impl World<'_> {
             }
             let before = self.log_files();
             // What one attempt does must not change what the next one finds; a power cut may.
-            if foreseen_settled != Some(self.settled) {
-                foreseen_settled = Some(self.settled);
-                self.foresee_start(&before);
-                told = Told::default();
+            if seen.as_ref().is_none_or(|(settled, _)| *settled != self.settled) {
+                seen = Some((self.settled, before.clone()));
             }
             let fresh = fresh_identity(&mut self.rng);
             self.seam.set_recovering(true);
-            let started = start(&self.seam, &self.plan, fresh, &self.clock, &mut told);
+            let started = start(&self.seam, &self.plan, fresh, &self.clock);
             self.seam.set_recovering(false);
             match started {
                 Ok(started) => break (before, started),
@@ -211,10 +212,13 @@ impl World<'_> {
         };
         let Started { broker, report, walked_from, oddities } = started;
         self.seam.heal();
+        self.books.disk_fails = false;
         self.events.add(|| format!("started: {report:?}"));
-        ensure!(oddities.is_empty(), "at the start: {oddities:?}");
-        self.broker = Some(broker);
         self.events.add(|| format!("snapshots and index blocks hold all before {walked_from}"));
+        self.broker = Some(broker);
+        let (_, seen) = seen.unwrap_or_default();
+        self.foresee_start(&seen, walked_from);
+        self.check_oddities(&oddities)?;
         self.check_start(&before, &report)?;
         self.audit(When::Started)
     }
@@ -324,6 +328,10 @@ impl World<'_> {
         }
         let unanswered = self.clients.unanswered();
         ensure!(unanswered.is_empty(), "never answered: {unanswered:?}");
+        if self.spoils {
+            self.make_blocks()?;
+            self.spoil_some();
+        }
         self.audit(When::AtRest)
     }
 }

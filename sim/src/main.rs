@@ -8,7 +8,8 @@
 //! - [`campaign`]: many seeds; the command line.
 //! - [`plan`]: what a seed means.
 //! - [`world`]: one run, step by step. [`life`]: how a broker's lives begin and end. [`damage`]:
-//!   flipped bits and unreadable pages. [`foresee`]: what a recovery must find. [`inspect`]: the
+//!   flipped bits and unreadable pages in the log. [`spoil`]: damage to index blocks and snapshots.
+//!   [`foresee`]: what a recovery must find. [`inspect`]: the
 //!   files, after a start.
 //! - [`broker`]: the broker as a shell drives it.
 //! - [`seam`]: the disk.
@@ -29,6 +30,7 @@ mod inspect;
 mod life;
 mod plan;
 mod seam;
+mod spoil;
 #[cfg(test)]
 mod tests;
 mod violation;

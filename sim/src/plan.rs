@@ -4,6 +4,7 @@
 //! disk, and old files are deleted in some runs and not in others.
 
 use kerolox_engine::Config;
+use kerolox_engine::limits::SNAPSHOT_AFTER;
 use kerolox_log::disk::fault::Rng;
 use kerolox_log::identity::Identity;
 use kerolox_log::rules::Rule;
@@ -40,6 +41,8 @@ pub(crate) struct Plan {
     pub(crate) zero_ahead: u64,
     /// Bytes of the log beyond which the oldest file goes; 0: it stays.
     pub(crate) log_bytes_max: u64,
+    /// See [`kerolox_engine::keeper::Keeper`].
+    pub(crate) snapshot_after: usize,
     /// A sync comes once in so many chances.
     pub(crate) sync_one_in: u64,
     /// Requests of one turn at most.
@@ -71,6 +74,7 @@ impl Plan {
             tail_bytes: one_of(rng, &[1, 16 << 10, 128 << 10, 8 << 20]),
             zero_ahead: rng.below(3) * rng.below(2 * file_size),
             log_bytes_max: one_of(rng, &[0, 0, 2, 4]) * file_size,
+            snapshot_after: SNAPSHOT_AFTER,
             sync_one_in: one_of(rng, &[1, 2, 2, 5]),
             turn_max: one_of(rng, &[1, 4, 16]),
             // Few where large means much.

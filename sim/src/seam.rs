@@ -124,6 +124,16 @@ impl Seam {
         self.disk.flip(path, bit);
     }
 
+    /// Cuts a file for good.
+    pub(crate) fn cut(&self, path: &Path, size: usize) {
+        self.disk.cut(path, size);
+    }
+
+    /// Takes a file away for good.
+    pub(crate) fn take_away(&self, path: &Path) {
+        self.disk.take_away(path);
+    }
+
     /// Makes a page of a file unreadable for good.
     pub(crate) fn make_unreadable(&self, path: &Path, page: u64) {
         self.state.lock().unreadable.insert((path.to_owned(), page));
@@ -170,6 +180,7 @@ impl Disk for Seam {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.state.lock().unreadable.retain(|(path, _)| path != to);
         self.disk.rename(from, to)
     }
 

@@ -8,6 +8,8 @@ use crate::events::Events;
 use crate::plan::Cheats;
 use crate::seam::Lies;
 
+const MODES: [Mode; 3] = [Mode::Power, Mode::Spoil, Mode::Damage];
+
 fn events_of(seed: u64, mode: Mode) -> Vec<String> {
     let mut events = Events::kept();
     one(seed, mode, 300, Cheats::default(), &mut events).unwrap();
@@ -16,7 +18,7 @@ fn events_of(seed: u64, mode: Mode) -> Vec<String> {
 
 #[test]
 fn the_same_seed_gives_the_same_run() {
-    for mode in [Mode::Power, Mode::Damage] {
+    for mode in MODES {
         let lines = events_of(11, mode);
         assert!(lines.len() > 100, "only {} events", lines.len());
         assert!(lines == events_of(11, mode), "{mode:?}");
@@ -27,7 +29,7 @@ fn the_same_seed_gives_the_same_run() {
 #[test]
 fn sound_code_passes() {
     for seed in 0..5 {
-        for mode in [Mode::Power, Mode::Damage] {
+        for mode in MODES {
             let run = one(seed, mode, STEPS, Cheats::default(), &mut Events::none());
             assert_eq!(run, Ok(()), "seed {seed} {mode:?}");
         }
@@ -85,7 +87,7 @@ fn a_rule_that_is_not_kept_is_noticed() {
     let mut unnoticed = Vec::new();
     for rule in Rule::ALL {
         let cheats = Cheats { without: Some(rule), ..Cheats::default() };
-        let runs = (1..=SEEDS).flat_map(|seed| [(seed, Mode::Power), (seed, Mode::Damage)]);
+        let runs = (1..=SEEDS).flat_map(|seed| MODES.map(|mode| (seed, mode)));
         let found = runs.into_iter().find_map(|(seed, mode)| {
             let run = one(seed, mode, STEPS, cheats, &mut Events::none());
             run.err().map(|violation| (seed, mode, violation))

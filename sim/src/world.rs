@@ -2,6 +2,7 @@
 //!
 //! In: a seed. Out: `Ok`, or the first broken promise.
 
+use std::collections::BTreeSet;
 use std::io;
 
 use kerolox_engine::{Answer, Completion, Incoming, Message, Request};
@@ -13,6 +14,7 @@ use crate::books::settings::Group;
 use crate::books::{Books, Duty};
 use crate::broker::rounds::Rounds;
 use crate::broker::{Broker, Job, own_origin};
+use crate::campaign::Mode;
 use crate::clients::{Around, Clients};
 use crate::clock::Clock;
 use crate::events::Events;
@@ -20,6 +22,9 @@ use crate::foresee::Foreseen;
 use crate::plan::{Cheats, Durability, Plan};
 use crate::seam::Seam;
 use crate::violation::{Checked, ensure};
+
+/// In runs that damage index blocks and snapshots one step in so many does.
+const SPOIL_ONE_IN: u64 = 25;
 
 /// See the module's documentation.
 pub(crate) struct World<'e> {
@@ -39,8 +44,14 @@ pub(crate) struct World<'e> {
     pub(crate) identity: Option<Identity>,
     /// What the next recovery must find.
     pub(crate) foreseen: Foreseen,
-    /// Bits are flipped in this run.
+    /// Bits of the log are flipped in this run.
     pub(crate) damaged: bool,
+    /// Index blocks and snapshots are damaged.
+    pub(crate) spoils: bool,
+    /// Their positions.
+    pub(crate) spoiled: BTreeSet<u64>,
+    /// Older snapshots may not know what was deleted.
+    pub(crate) snapshots_from: u64,
     /// The log ended here at a start after the damage: no later start may end it before.
     pub(crate) stands: u64,
     /// The power went since the broker did: nothing is left that a power cut can take.
@@ -50,17 +61,21 @@ pub(crate) struct World<'e> {
 }
 
 impl<'e> World<'e> {
-    /// `steps`: about how many in all. `damage`: bits will be flipped.
+    /// `steps`: about how many in all.
     pub(crate) fn new(
         seed: u64,
         steps: u64,
-        damage: bool,
+        mode: Mode,
         cheats: Cheats,
         events: &'e mut Events,
     ) -> Self {
         // Once through the generator: neighbouring seeds must not give neighbouring runs.
         let mut rng = Rng(Rng(seed).next_u64());
-        let plan = Plan::new(&mut rng, steps, cheats);
+        let mut plan = Plan::new(&mut rng, steps, cheats);
+        let damage = mode == Mode::Damage;
+        if mode != Mode::Power && rng.one_in(2) {
+            plan.snapshot_after = 1 << 10;
+        }
         events.add(|| format!("seed {seed}: {plan:?}"));
         World {
             clients: Clients::new(&mut rng),
@@ -73,6 +88,9 @@ impl<'e> World<'e> {
             identity: None,
             foreseen: Foreseen::default(),
             damaged: damage,
+            spoils: mode == Mode::Spoil,
+            spoiled: BTreeSet::new(),
+            snapshots_from: 0,
             stands: 0,
             settled: true,
             last_start: 0,
@@ -91,6 +109,10 @@ impl<'e> World<'e> {
 
     /// One step of a life, as the seed chooses.
     pub(crate) fn step(&mut self) -> Checked {
+        if self.spoils && self.rng.one_in(SPOIL_ONE_IN) {
+            self.make_blocks()?;
+            self.spoil_one();
+        }
         match self.rng.below(100) {
             0..40 => self.turn(),
             40..75 => self.log_step(),
@@ -330,26 +352,33 @@ impl<'e> World<'e> {
             0 if !broker.has_failed() => broker.make_room(),
             0 => {}
             1 => broker.watch_space(),
-            2 => {
-                let Broker { engine, housekeeping, .. } = broker;
-                let made = housekeeping.make_block(engine);
-                let at = housekeeping.keeper.position();
-                self.events.add(|| format!("index blocks up to {at}: {made:?}"));
-                let broken = self.seam.is_off() || made.is_ok();
-                let failing = made.is_err_and(|e| e.raw_os_error().is_some());
-                ensure!(broken || failing, "no index block can be made");
-            }
+            2 => self.make_blocks()?,
             _ => {
                 let Broker { engine, files, housekeeping, .. } = broker;
                 let confirmed = engine.confirmed();
                 let deleted = housekeeping.delete_oldest(engine, files, confirmed);
-                self.books.floor = self.books.floor.max(housekeeping.retired);
+                if housekeeping.retired > self.books.floor {
+                    self.books.floor = housekeeping.retired;
+                    self.snapshots_from = housekeeping.keeper.position().0;
+                }
                 self.events.add(|| format!("retention: {deleted:?}"));
                 let broken = self.seam.is_off() || deleted.is_ok();
                 let failing = deleted.is_err_and(|e| e.raw_os_error().is_some());
                 ensure!(broken || failing, "the oldest file cannot be deleted");
             }
         }
+        Ok(())
+    }
+
+    /// Housekeeping makes an index block, if there is a finished stretch.
+    pub(crate) fn make_blocks(&mut self) -> Checked {
+        let Some(Broker { engine, housekeeping, .. }) = &mut self.broker else { return Ok(()) };
+        let made = housekeeping.make_block(engine);
+        let at = housekeeping.keeper.position();
+        self.events.add(|| format!("index blocks up to {at}: {made:?}"));
+        let fine = self.seam.is_off() || made.is_ok();
+        let failing = made.as_ref().is_err_and(|e| e.raw_os_error().is_some());
+        ensure!(fine || failing, "no index block can be made: {made:?}");
         Ok(())
     }
 

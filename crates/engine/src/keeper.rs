@@ -21,7 +21,9 @@ use kerolox_log::snapshot::{self, Snapshot};
 use crate::change::deleted_topic;
 use crate::config::Config;
 use crate::limits::{KEEPER_STEP, SNAPSHOT_AFTER};
+use crate::lost_delays::LostDelays;
 use crate::state::State;
+use crate::takeover::Takeover;
 
 /// See the module's documentation.
 pub struct Keeper {
@@ -34,6 +36,8 @@ pub struct Keeper {
     /// Bytes of directories and state changes in blocks since the last snapshot, and its size.
     since_snapshot: usize,
     snapshot_bytes: usize,
+    /// From how many such bytes on one is written.
+    pub snapshot_after: usize,
     /// The stretch could not be read whole when this much was synced.
     stuck_at: Option<PhysicalOffset>,
 }
@@ -57,11 +61,11 @@ pub enum KeeperError {
     Ask(#[from] AskError),
     #[error("the data directory was written by a newer release: {0}")]
     Newer(BlockError),
-    #[error("no snapshot holds the state before the oldest file; nothing is deleted")]
+    #[error("snapshots and index blocks do not tell the state; nothing is deleted")]
     NoState,
 }
 
-fn failed(what: &'static str) -> impl FnOnce(io::Error) -> KeeperError {
+pub(crate) fn failed(what: &'static str) -> impl FnOnce(io::Error) -> KeeperError {
     move |source| KeeperError::Io { what, source }
 }
 
@@ -91,9 +95,18 @@ pub trait Watch {
 /// Nobody.
 impl Watch for () {}
 
+/// Whether a block is made of a damaged stretch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Damaged {
+    Too,
+    /// Who walks there knows more of what is left.
+    Not,
+}
+
 impl Keeper {
     /// Takes over the newest snapshot and the blocks behind it. Where none is, a block is made of
-    /// each proven stretch, so that what is in memory does not grow with the log.
+    /// each proven stretch up to the first that is damaged, so that what is in memory does not grow
+    /// with the log.
     pub fn open(
         files: Arc<Files>,
         data_dir: PathBuf,
@@ -111,24 +124,17 @@ impl Keeper {
         config: &Config,
         watch: &mut dyn Watch,
     ) -> Result<Found, KeeperError> {
-        let (snapshot, mut oddities) = snapshot::read_newest(&**files.disk(), &data_dir, &identity)
-            .map_err(failed("reading the snapshots"))?;
-        let first = files.first().unwrap_or_default();
-        if snapshot.is_none() && first.0 > 0 {
-            oddities.push(
-                "no snapshot holds the state before the oldest file: settings, offsets and delays of before are lost, topics get default settings".to_owned(),
-            );
-        }
-        let mut found = Keeper::begin(files, data_dir, identity, config, snapshot)?;
-        found.oddities.append(&mut oddities);
+        let blocks = Blocks::open(files, data_dir.clone(), identity, deleted_topic)
+            .map_err(failed("opening the index"))?;
+        let until = PhysicalOffset(u64::MAX);
+        let found = Takeover::run(&blocks, &data_dir, &identity, config, until)?;
+        let (mut keeper, mut found) = Keeper::begin(blocks, data_dir, identity, config, found);
         // What cannot be made the walk keeps in memory; housekeeping tries it again, and says so. If
         // the log itself is the reason the walk finds that, too.
-        let _unmade = found.take_over_blocks(watch)?;
-        let Found { keeper, state, .. } = &mut found;
-        // Files may have been deleted while nobody looked, or half-way.
-        keeper.retire_blocks(first, &mut |work: &mut dyn FnMut(&mut State)| work(state))?;
-        keeper.remove_blocks(first)?;
-        Ok(found)
+        if found.stopped_by.is_none() {
+            let _unmade = keeper.make_missing(&mut found, Damaged::Not, watch);
+        }
+        Ok(keeper.ready(found))
     }
 
     /// Makes all index blocks anew, of all that is proven, from the first log file on.
@@ -139,43 +145,79 @@ impl Keeper {
         config: &Config,
         watch: &mut dyn Watch,
     ) -> Result<Found, KeeperError> {
-        let mut found = Keeper::begin(files, data_dir, identity, config, None)?;
-        let blocks = found.keeper.blocks.clone();
+        let blocks = Blocks::open(files, data_dir.clone(), identity, deleted_topic)
+            .map_err(failed("opening the index"))?;
         for begin in blocks.begins() {
             blocks.remove(begin).map_err(failed("removing an index block"))?;
         }
-        match found.take_over_blocks(watch)? {
-            Some(unmade) => Err(unmade),
-            None => Ok(found),
-        }
+        let found = Takeover::nothing(&blocks, config);
+        let (mut keeper, mut found) = Keeper::begin(blocks, data_dir, identity, config, found);
+        keeper.make_missing(&mut found, Damaged::Too, watch)?;
+        Ok(keeper.ready(found))
     }
 
+    /// A keeper behind what was found, in a log file that is there.
     fn begin(
-        files: Arc<Files>,
+        blocks: Blocks,
         data_dir: PathBuf,
         identity: Identity,
         config: &Config,
-        snapshot: Option<Snapshot>,
-    ) -> Result<Found, KeeperError> {
-        let next = Origin::file(files.first().unwrap_or_default());
-        let blocks = Blocks::open(files, data_dir.clone(), identity, deleted_topic)
-            .map_err(failed("opening the index"))?;
-        let mut state = State::new(config);
-        let mut keeper = Keeper {
+        mut found: Takeover,
+    ) -> (Keeper, Takeover) {
+        found.begin_in_log(blocks.files());
+        blocks.reach_to(found.next.position);
+        let keeper = Keeper {
             blocks: Arc::new(blocks),
             identity,
             data_dir,
             config: config.clone(),
-            next,
+            next: found.next,
             since_snapshot: 0,
             snapshot_bytes: 0,
+            snapshot_after: SNAPSHOT_AFTER,
             stuck_at: None,
         };
-        if let Some(snapshot) = snapshot {
-            state.restore(&snapshot.state);
-            (keeper.next, keeper.snapshot_bytes) = (snapshot.origin, snapshot.state.len());
+        (keeper, found)
+    }
+
+    fn ready(mut self, mut found: Takeover) -> Found {
+        found.tell_holes(self.blocks.files());
+        let Takeover { state, next, since_snapshot, snapshot_bytes, oddities, .. } = found;
+        self.blocks.reach_to(next.position);
+        (self.next, self.since_snapshot, self.snapshot_bytes) =
+            (next, since_snapshot, snapshot_bytes);
+        Found { keeper: self, state, origin: Some(next), oddities }
+    }
+
+    /// Makes the blocks that are not there, as long as the log has proven stretches.
+    fn make_missing(
+        &mut self,
+        found: &mut Takeover,
+        damaged: Damaged,
+        watch: &mut dyn Watch,
+    ) -> Result<(), KeeperError> {
+        let files = self.blocks.files().clone();
+        let first = files.first().unwrap_or_default();
+        let end = files.bases().last().map_or(0, |last| last + files.file_size());
+        loop {
+            let position = found.next.position;
+            self.next = found.next;
+            watch.progress(position.0 - first.0, end.saturating_sub(first.0));
+            if !self.make_block(&mut found.state, damaged, watch)? {
+                return Ok(());
+            }
+            found.add(&self.blocks, position).map_err(AskError::from)?;
         }
-        Ok(Found { keeper, state, origin: None, oddities: Vec::new() })
+    }
+
+    /// After the walk: log files may have been deleted while nobody looked, or half-way. Their messages
+    /// are no longer in the queues. Returns the delayed ones that were still to be delivered.
+    pub fn settle(&mut self, state: &mut State) -> Result<LostDelays, KeeperError> {
+        let first = self.blocks.files().first().unwrap_or_default();
+        self.retire_blocks(first, &mut |work: &mut dyn FnMut(&mut State)| work(&mut *state))?;
+        let lost = LostDelays::find(&self.blocks, first, state, &self.config.delay_levels_ms);
+        self.remove_blocks(first)?;
+        Ok(lost)
     }
 
     /// Where the next stretch begins: what lies before it is in blocks.
@@ -206,7 +248,7 @@ impl Keeper {
         adopt(&new, engine);
         self.next = new.origin();
         self.since_snapshot += new.state_bytes();
-        if self.since_snapshot > SNAPSHOT_AFTER.max(self.snapshot_bytes) {
+        if self.since_snapshot > self.snapshot_after.max(self.snapshot_bytes) {
             self.write_snapshot(PhysicalOffset(0))?;
         }
         Ok(Some(new.lost))
@@ -217,6 +259,7 @@ impl Keeper {
     fn make_block(
         &mut self,
         state: &mut State,
+        damaged: Damaged,
         watch: &mut dyn Watch,
     ) -> Result<bool, KeeperError> {
         let files = self.blocks.files();
@@ -230,12 +273,11 @@ impl Keeper {
         if end < wanted || !proven(end).map_err(AskError::from)? {
             return Ok(false);
         }
+        if damaged == Damaged::Not && !new.lost.is_empty() {
+            return Ok(false);
+        }
         // Before it is written: the next start does not walk there any more.
         watch.lost(&new.lost);
-        if !new.lost.is_empty() {
-            // Blocks behind it may have been led to places that are others now.
-            self.blocks.forget_from(self.next.position.plus(1));
-        }
         let mut engine = |work: &mut dyn FnMut(&mut State)| work(state);
         self.write_block(new, &mut engine)?;
         Ok(true)
@@ -279,6 +321,8 @@ impl Keeper {
         if self.next.position < next {
             return Ok(false);
         }
+        // What the blocks say is needed once more, and the log behind it is still there.
+        self.blocks.ask(|blocks| blocks.check_directories(next))?;
         // Also for where the queues begin then: nothing else tells a start.
         self.write_snapshot(next)?;
         self.retire_blocks(next, engine)?;
@@ -296,7 +340,7 @@ impl Keeper {
                 let end = block.head.end;
                 Ok((end, block.directory()?))
             });
-            // Without it the queues' begins are found by whoever looks.
+            // Its log file is gone, too: a snapshot says where the queues begin.
             let Ok((end, directory)) = directory else { continue };
             for rows in directory.chunks(KEEPER_STEP) {
                 engine.with_state(&mut |state| {
@@ -321,106 +365,22 @@ impl Keeper {
     /// then say; without the messages below `retired`.
     fn write_snapshot(&mut self, retired: PhysicalOffset) -> Result<(), KeeperError> {
         let disk = self.blocks.files().disk().clone();
-        let (last, _) = snapshot::read_newest(&*disk, &self.data_dir, &self.identity)
-            .map_err(failed("reading the snapshots"))?;
-        let mut state = State::new(&self.config);
-        let mut position = match last {
-            Some(last) => {
-                state.restore(&last.state);
-                last.origin.position
-            }
-            None => PhysicalOffset(0),
-        };
-        while position < self.next.position {
-            let readable = self.blocks.ask(|blocks| {
-                let mut block = blocks.block(position.0)?;
-                block.directory()?;
-                block.changes().map(drop)
-            });
-            readable.map_err(|_| KeeperError::NoState)?;
-            let mut block = self.blocks.block(position.0).map_err(AskError::from)?;
-            state.restore_block(&mut block).map_err(AskError::from)?;
-            position = PhysicalOffset(block.head.end);
+        let until = self.next.position;
+        let (blocks, dir) = (&self.blocks, &self.data_dir);
+        let found = Takeover::run(blocks, dir, &self.identity, &self.config, until)?;
+        if found.next.position != until {
+            return Err(found.stopped_by.map_or(KeeperError::NoState, KeeperError::Ask));
         }
+        let mut state = found.state;
         self.retire_blocks(retired, &mut |work: &mut dyn FnMut(&mut State)| work(&mut state))?;
         let snapshot = Snapshot { origin: self.next, state: state.dump() };
-        snapshot::write(&*disk, &self.data_dir, &self.identity, &snapshot)
+        // Where the log before is about to go, one snapshot is not enough.
+        let copies = if retired.0 > 0 { 2 } else { 1 };
+        snapshot::write(&*disk, &self.data_dir, &self.identity, &snapshot, copies)
             .map_err(failed("writing a snapshot"))?;
         (self.since_snapshot, self.snapshot_bytes) = (0, snapshot.state.len());
         Ok(())
     }
-}
-
-impl Found {
-    /// Goes from block to block, and makes those that are not there or cannot be used, as long as
-    /// the log has proven stretches; says where the walk begins then. Returns why the last one could
-    /// not be made.
-    fn take_over_blocks(
-        &mut self,
-        watch: &mut dyn Watch,
-    ) -> Result<Option<KeeperError>, KeeperError> {
-        let Found { keeper, state, origin, oddities } = self;
-        let files = keeper.blocks.files().clone();
-        let first = files.first().unwrap_or_default();
-        let end = files.bases().last().map_or(0, |last| last + files.file_size());
-        let (mut made, mut unmade) = (None, None);
-        loop {
-            let position = keeper.next.position;
-            let restored = keeper.blocks.block(position.0).and_then(|mut block| {
-                state.restore_block(&mut block)?;
-                Ok((block.head.origin(), block.head.state_bytes()))
-            });
-            match restored {
-                Ok((origin, bytes)) => {
-                    keeper.next = origin;
-                    keeper.since_snapshot += bytes;
-                    continue;
-                }
-                Err(newer @ BlockError::Newer(_)) => return Err(KeeperError::Newer(newer)),
-                Err(BlockError::Missing(_)) => {}
-                Err(bad) => oddities.push(format!("{bad}: it is made again from the log")),
-            }
-            if position < first {
-                oddities.push(format!(
-                    "the log begins at {first}, but the state ends at {position}: what stood between is lost"
-                ));
-                keeper.blocks.forget_from(position);
-                keeper.next = Origin { position: first, before: None, ..keeper.next };
-                continue;
-            }
-            watch.progress(position.0 - first.0, end.saturating_sub(first.0));
-            // One that was just made and cannot be read is left to the walk.
-            if made.replace(position) == Some(position) {
-                break;
-            }
-            match keeper.make_block(state, watch) {
-                Ok(true) => {}
-                Ok(false) => break,
-                Err(error) => {
-                    unmade = Some(error);
-                    break;
-                }
-            }
-        }
-        keeper.blocks.forget_from(keeper.next.position);
-        oddities.extend(holes(&files, keeper.next.position));
-        *origin = Some(keeper.next);
-        Ok(unmade)
-    }
-}
-
-/// Log files before a position that are not there: nobody walks them, so somebody must look.
-fn holes(files: &Files, until: PhysicalOffset) -> Vec<String> {
-    let Some(first) = files.first() else { return Vec::new() };
-    let size = files.file_size();
-    let bases = (first.0..until.0).step_by(usize::try_from(size).unwrap_or(usize::MAX));
-    let missing = bases.filter(|base| files.at(PhysicalOffset(*base)).is_none());
-    let lost = |base| {
-        format!(
-            "lost to damage on the disk: the log file {base:020} is not there, its messages cannot be read"
-        )
-    };
-    missing.map(lost).collect()
 }
 
 /// Asks the engine where the older entries of a block's queues are; and of which queues it does not

@@ -8,8 +8,8 @@
 //! - [`state`]: what survives a crash, changed only by what is in the log ([`change`]).
 //! - [`topics`], [`groups`], [`offsets`], [`schedule`]: its parts.
 //! - [`members`], [`locks`], [`park`], [`load`]: what is gone with the connection or the process.
-//! - [`keeper`]: index blocks and snapshots of it, made beside the turns; [`links`]: from these to
-//!   those.
+//! - [`keeper`]: index blocks and snapshots of it, made beside the turns; what a start finds of
+//!   them is in `takeover`; [`links`]: from these to those.
 //! - [`watermark`]: what is confirmed becomes visible and wakes waiting pulls.
 
 #![forbid(unsafe_code)]
@@ -22,6 +22,7 @@ pub mod limits;
 pub mod links;
 pub mod load;
 pub mod locks;
+pub mod lost_delays;
 pub mod members;
 pub mod offsets;
 pub mod output;
@@ -30,6 +31,7 @@ pub mod request;
 pub mod requests;
 pub mod schedule;
 pub mod state;
+mod takeover;
 pub mod topics;
 pub mod turn;
 pub mod watermark;

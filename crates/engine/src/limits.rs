@@ -31,10 +31,12 @@ pub const PENDING_MAX: usize = 100_000;
 pub const QUERY_MESSAGES_MAX: usize = 64;
 /// Candidates that a query by key reads at most: hashes collide.
 pub const QUERY_CANDIDATES_MAX: usize = 256;
-/// Bytes that a query by key returns.
+/// Bytes that a query by key reads of candidates, and returns.
 pub const QUERY_BYTES_MAX: usize = 8 << 20;
 /// Delayed messages of one level that are delivered in one step.
 pub const SCHEDULE_STEP_MAX: usize = 256;
+/// Lost delayed messages of all levels that a start names one by one; the rest it counts.
+pub const LOST_DELAYS_MAX: usize = 100;
 /// Bytes of delayed messages that are delivered in one step.
 pub const SCHEDULE_BYTES_MAX: usize = 4 << 20;
 /// A client that is asked something (307, 309) answers within this time, in ms.

@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use bytestring::ByteString;
 use kerolox_log::PhysicalOffset;
 use kerolox_log::disk::read_full;
 use kerolox_log::files::Files;
@@ -19,7 +20,7 @@ use kerolox_protocol::remoting::pull::Pulled;
 use kerolox_protocol::remoting::reply::{Body, Reply, ReplyFields};
 use kerolox_protocol::tags::TagFilter;
 
-use crate::limits::{PULL_BYTES_MAX, PULL_SCAN_MAX};
+use crate::limits::{PULL_BYTES_MAX, PULL_SCAN_MAX, QUERY_BYTES_MAX};
 use crate::request::Origin;
 use crate::topics::TopicId;
 
@@ -88,10 +89,10 @@ pub enum LoadItem {
     Place(Place),
     /// Records that may carry a key and are in index blocks, stored at these times; up to a number.
     Keys { hash: u32, times: RangeInclusive<i64>, max: usize },
-    /// Entries of a queue in index blocks, from an offset on.
-    Entries { link: Link, from: i64, count: usize },
+    /// Entries of a queue of a topic in index blocks, from an offset on.
+    Entries { of: (ByteString, i32), link: Link, from: i64, count: usize },
     /// The rest of a search by time.
-    Seek(Seek),
+    Seek { of: (ByteString, i32), seek: Seek },
 }
 
 /// An answer; nothing if it is not there, or damaged.
@@ -135,8 +136,9 @@ impl Load {
     /// records that no block vouches for with its own index.
     pub fn read(&self, blocks: &Blocks) -> (Vec<Loaded>, Vec<AskError>) {
         let mut errors = Vec::new();
+        let mut bytes = 0;
         let answer = |item: &LoadItem| {
-            item.read(blocks).unwrap_or_else(|error| {
+            item.read(blocks, &mut bytes).unwrap_or_else(|error| {
                 errors.push(error);
                 Loaded::Nothing
             })
@@ -146,23 +148,37 @@ impl Load {
 }
 
 impl LoadItem {
-    fn read(&self, blocks: &Blocks) -> Result<Loaded, AskError> {
+    /// `bytes`: how many were read of records that perhaps nobody asked for.
+    fn read(&self, blocks: &Blocks, bytes: &mut usize) -> Result<Loaded, AskError> {
         let files = blocks.files();
         Ok(match self {
             LoadItem::Place(place) => read::record(files, *place).ok().into(),
-            LoadItem::At(at) => named(blocks, *at)?.map_or(Loaded::Nothing, Loaded::Record),
+            LoadItem::At(_) if *bytes > QUERY_BYTES_MAX => Loaded::Nothing,
+            LoadItem::At(at) => {
+                let record = named(blocks, *at)?;
+                *bytes += record.as_ref().map_or(0, |record| record.bytes.len());
+                record.map_or(Loaded::Nothing, Loaded::Record)
+            }
             LoadItem::Keys { hash, times, max } => {
                 let candidates = blocks.ask(|blocks| blocks.keys(*hash, times, *max))?;
                 let mut records = Vec::with_capacity(candidates.len());
                 for at in candidates {
-                    records.extend(named(blocks, at)?.map(|record| (at, record)));
+                    if *bytes > QUERY_BYTES_MAX {
+                        break;
+                    }
+                    let record = named(blocks, at)?;
+                    *bytes += record.as_ref().map_or(0, |record| record.bytes.len());
+                    records.extend(record.map(|record| (at, record)));
                 }
                 Loaded::Records(records)
             }
-            LoadItem::Entries { link, from, count } => {
-                Loaded::Entries(blocks.ask(|blocks| blocks.entries(*link, *from, *count))?)
+            LoadItem::Entries { of: (topic, queue), link, from, count } => {
+                let of = (&**topic, *queue);
+                Loaded::Entries(blocks.ask(|blocks| blocks.entries(of, *link, *from, *count))?)
             }
-            LoadItem::Seek(seek) => Loaded::Offset(blocks.ask(|blocks| blocks.finish(seek))?),
+            LoadItem::Seek { of: (topic, queue), seek } => {
+                Loaded::Offset(blocks.ask(|blocks| blocks.finish((topic, *queue), seek))?)
+            }
         })
     }
 }
@@ -213,7 +229,14 @@ pub enum ColdMessages {
     Here(Vec<(i64, Place)>),
     /// Their entries are in index blocks, from this offset on; `here` are those behind, if the
     /// blocks do not hold many more.
-    Older { link: Link, from: i64, here: Vec<(i64, Entry)>, filter: TagFilter, wanted: usize },
+    Older {
+        of: (ByteString, i32),
+        link: Link,
+        from: i64,
+        here: Vec<(i64, Entry)>,
+        filter: TagFilter,
+        wanted: usize,
+    },
 }
 
 /// What a cold pull came to.
@@ -232,10 +255,10 @@ impl ColdPull {
         let mut errors = Vec::new();
         let messages = match self.messages {
             ColdMessages::Here(messages) => messages,
-            ColdMessages::Older { link, from, here, filter, wanted } => {
+            ColdMessages::Older { of: (topic, queue), link, from, here, filter, wanted } => {
                 let all = matches!(filter, TagFilter::All);
                 let count = if all { wanted } else { PULL_SCAN_MAX };
-                match blocks.ask(|blocks| blocks.entries(link, from, count)) {
+                match blocks.ask(|blocks| blocks.entries((&*topic, queue), link, from, count)) {
                     Ok(mut entries) => {
                         let behind = entries.last().map_or(from, |(last, _)| last + 1);
                         if here.first().is_some_and(|(first, _)| *first == behind) {

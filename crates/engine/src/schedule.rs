@@ -5,6 +5,7 @@
 //! delivers a message neither twice nor never.
 
 use bytes::Bytes;
+use bytestring::ByteString;
 use kerolox_log::index::block::Link;
 use kerolox_log::index::queue::{Entry, Look};
 use kerolox_log::read::Place;
@@ -51,12 +52,20 @@ impl Engine {
         let from = self.state.delayed[level];
         let Some(topic) = self.state.topics.by_name(SCHEDULE_TOPIC) else { return };
         let Some(queue) = topic.queue(level as i32) else { return };
-        let from = from.max(queue.index.min());
+        let min = queue.index.min();
+        if from < min && self.takes_no_changes().is_none() {
+            // They went with their log files, which was said when it was found.
+            self.change(&Change::Delayed { level: level as u8 + 1, offset: min }, now);
+        }
+        let Some(topic) = self.state.topics.by_name(SCHEDULE_TOPIC) else { return };
+        let Some(queue) = topic.queue(level as i32) else { return };
+        let from = from.max(min);
         if let Look::Older(link) = queue.index.look(from) {
             if self.due_at[level] <= now {
                 self.delivering[level] = true;
                 let token = self.pending.load(Continuation::DelayedEntries { level, from, link });
-                let item = LoadItem::Entries { link, from, count: SCHEDULE_STEP_MAX };
+                let of = (ByteString::from_static(SCHEDULE_TOPIC), level as i32);
+                let item = LoadItem::Entries { of, link, from, count: SCHEDULE_STEP_MAX };
                 out.loads.push(Load { token, items: vec![item] });
             }
             return;

@@ -2,13 +2,15 @@
 //! the index over all messages. It changes only by what is in the log: records and [`Change`]s, in
 //! a request's turn, and at a start once more ([`Replay`]).
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use kerolox_log::PhysicalOffset;
-use kerolox_log::index::block::{BlockError, BlockFile, Link};
+use kerolox_log::index::block::{BlockError, BlockFile, Link, Row};
 use kerolox_log::index::build;
 use kerolox_log::index::keys::{self, Keys};
 use kerolox_log::index::queue::{Older, Queue};
+use kerolox_log::limits::{QUEUE_OFFSET_MAX, QUEUES_MAX};
 use kerolox_log::recover::Replay;
 use kerolox_protocol::names::{
     AUTO_CREATE_TOPIC, SCHEDULE_TOPIC, SYSTEM_GROUPS, check_topic, is_system_topic,
@@ -121,7 +123,10 @@ impl State {
             }
             Change::Recovered { .. } => {}
             Change::Queue { topic, queue, known } => {
-                if let Some(topic) = self.topic_mut(topic) {
+                let sane = (0..QUEUES_MAX).contains(queue)
+                    && (0..=QUEUE_OFFSET_MAX).contains(&known.next)
+                    && (0..=known.next).contains(&known.min);
+                if let Some(topic) = self.topic_mut(topic).filter(|_| sane) {
                     let QueueKnown { next, min, origin, older } = *known;
                     let state = topic.queue_mut(*queue);
                     state.index = Queue::restored(next, min, origin, older);
@@ -156,7 +161,7 @@ impl State {
         time: i64,
         at: PhysicalOffset,
     ) -> Option<TopicId> {
-        let queues = queue.clamp(0, crate::limits::QUEUES_MAX - 1) + 1;
+        let queues = queue.clamp(0, QUEUES_MAX - 1) + 1;
         let mut config = TopicConfig { topic_name: name.to_owned(), ..Default::default() };
         if let Some(id) = self.topics.find(name) {
             let known = &self.topics.get(id)?.config;
@@ -177,7 +182,7 @@ impl State {
             return;
         };
         let next = topic.queue(queue).map_or(0, |state| state.index.next());
-        if offset <= next || !(0..crate::limits::QUEUES_MAX).contains(&queue) {
+        if offset <= next || offset > QUEUE_OFFSET_MAX || !(0..QUEUES_MAX).contains(&queue) {
             return;
         }
         let state = topic.queue_mut(queue);
@@ -194,9 +199,10 @@ impl State {
     }
 
     /// Takes over what a block says of its stretch: state changes, then queues. What is there
-    /// already is older.
+    /// already is older. If the block cannot be read nothing is changed.
     pub fn restore_block(&mut self, block: &mut BlockFile<'_>) -> Result<(), BlockError> {
         let (directory, changes) = (block.directory()?, block.changes()?);
+        let committed = committed_beyond(block, &directory, &changes)?;
         self.restoring = true;
         for (at, change) in &changes {
             self.change(change, PhysicalOffset(*at));
@@ -226,29 +232,9 @@ impl State {
             state.index = Queue::restored(row.end(), min, row.origin, older);
             state.visible = row.end();
         }
-        let mut committed = BTreeMap::new();
-        for (at, change) in &changes {
-            match Change::decode(change) {
-                Some(Change::Offset { topic, queue, offset, .. }) => {
-                    let max: &mut (i64, u64) = committed.entry((topic, queue)).or_default();
-                    *max = (offset, *at).max(*max);
-                }
-                Some(Change::TopicDelete { topic }) => committed.retain(|(t, _), _| *t != topic),
-                _ => {}
-            }
-        }
-        for ((topic, queue), (offset, at)) in committed {
-            let next = self.topics.by_name(&topic).and_then(|topic| topic.queue(queue));
-            if next.is_none_or(|queue| offset <= queue.index.next()) {
-                continue;
-            }
-            // Unless its messages are newer: then it speaks of an earlier topic of this name, whose
-            // end was lost.
-            let last = match block.find(&topic, queue)? {
-                Some((_, row)) => block.entries(&row, row.end().saturating_sub(1), 1)?,
-                None => Vec::new(),
-            };
-            if last.first().is_none_or(|last| last.place.offset.0 < at) {
+        for (topic, queue, offset) in committed {
+            let next = self.topics.by_name(topic.as_ref()).and_then(|topic| topic.queue(queue));
+            if next.is_some_and(|queue| offset > queue.index.next()) {
                 self.lose_until(&topic, queue, offset);
             }
         }
@@ -304,7 +290,7 @@ impl State {
         for (_, topic) in self.topics.iter() {
             // The settings of the system's own topics come from the configuration.
             if !is_system_topic(topic.name()) {
-                put(Change::TopicPut(std::borrow::Cow::Borrowed(&topic.config)));
+                put(Change::TopicPut(Cow::Borrowed(&topic.config)));
                 put(Change::TopicBorn { topic: topic.name().into(), at: topic.born.0 });
             }
             for (queue, state) in topic.used_queues() {
@@ -319,7 +305,7 @@ impl State {
             }
         }
         for config in self.groups.view().values() {
-            put(Change::GroupPut(std::borrow::Cow::Borrowed(config)));
+            put(Change::GroupPut(Cow::Borrowed(config)));
         }
         for (group, topic, queue, offset) in self.offsets.iter() {
             put(Change::Offset { group: (**group).into(), topic: (**topic).into(), queue, offset });
@@ -343,6 +329,45 @@ impl State {
             dump = rest;
         }
     }
+}
+
+/// Offsets that groups committed in a block's stretch, and that lie behind the block's messages:
+/// topic, queue, offset.
+fn committed_beyond<'a>(
+    block: &mut BlockFile<'_>,
+    directory: &[(String, Row)],
+    changes: &'a [(u64, Vec<u8>)],
+) -> Result<Vec<(Cow<'a, str>, i32, i64)>, BlockError> {
+    let mut committed = BTreeMap::new();
+    for (at, change) in changes {
+        match Change::decode(change) {
+            Some(Change::Offset { topic, queue, offset, .. }) => {
+                let max: &mut (i64, u64) = committed.entry((topic, queue)).or_default();
+                *max = (offset, *at).max(*max);
+            }
+            Some(Change::TopicDelete { topic }) => committed.retain(|(t, _), _| *t != topic),
+            _ => {}
+        }
+    }
+    let mut beyond = Vec::new();
+    for ((topic, queue), (offset, at)) in committed {
+        let slot = directory
+            .binary_search_by(|(name, row)| (name.as_str(), row.queue).cmp(&(&*topic, queue)));
+        let row = slot.ok().and_then(|slot| directory.get(slot)).map(|(_, row)| row);
+        if let Some(row) = row {
+            if offset <= row.end() {
+                continue;
+            }
+            // Where its messages are newer it speaks of an earlier topic of this name, whose end was
+            // lost.
+            let last = block.entries(row, row.end().saturating_sub(1), 1)?;
+            if last.first().is_some_and(|last| last.place.offset.0 >= at) {
+                continue;
+            }
+        }
+        beyond.push((topic, queue, offset));
+    }
+    Ok(beyond)
 }
 
 impl Replay for State {

@@ -6,7 +6,7 @@
 //!
 //! - [`frame`]: a frame as a connection reads it, every header, every body.
 //! - [`message`]: stored messages, batches, bodies in fastjson's dialect.
-//! - [`state`]: seals, state changes and snapshots, with their checksums made right.
+//! - [`state`]: seals, state changes, snapshots and index blocks, with their checksums made right.
 //! - [`recovery`]: a whole log, arbitrary or damaged.
 
 #![forbid(unsafe_code)]
@@ -19,18 +19,19 @@ mod state;
 pub use frame::frame;
 pub use message::{batch, dialect, record};
 pub use recovery::recovery;
-pub use state::{seal, snapshot};
+pub use state::{block, seal, snapshot};
 
 /// Takes any bytes.
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 7] = [
+pub const TARGETS: [(&str, Target); 8] = [
     ("frame", frame),
     ("record", record),
     ("batch", batch),
     ("dialect", dialect),
     ("seal", seal),
     ("snapshot", snapshot),
+    ("block", block),
     ("recovery", recovery),
 ];

@@ -1,19 +1,22 @@
-//! Seals, state changes and snapshots. Their checksums are made right, so that what lies behind
+//! Seals, state changes, snapshots and index blocks. Their checksums are made right, so that what lies behind
 //! the check is reached.
 
 use std::path::Path;
+use std::sync::atomic::AtomicU64;
 
 use kerolox_engine::change::Change;
+use kerolox_engine::{Config, State};
 use kerolox_log::PhysicalOffset;
 use kerolox_log::disk::fault::FaultDisk;
 use kerolox_log::disk::{Disk, Open};
 use kerolox_log::identity::Identity;
+use kerolox_log::index::block::{self as blocks, BlockError, BlockFile};
 use kerolox_log::seal::{MAGIC, Seal, changes};
 use kerolox_log::snapshot as snapshots;
 use kerolox_protocol::names::STATE_TOPIC;
 use kerolox_protocol::record::{NewRecord, View, sys_flag};
 
-const IDENTITY: Identity = Identity { number: [7; 16], writer: 9 };
+static IDENTITY: Identity = Identity { number: [7; 16], writer: 9 };
 
 /// The input is a seal's body, and, once more, a state change.
 pub fn seal(input: &[u8]) {
@@ -85,7 +88,10 @@ pub fn snapshot(input: &[u8]) {
         assert_eq!(found.is_some(), unreadable.is_empty());
         let Some(found) = found else { continue };
         assert!(found.state.len() < bytes.len());
-        snapshots::write(&disk, data_dir, &IDENTITY, &found).expect("the disk is sound");
+        snapshots::write(&disk, data_dir, &IDENTITY, &found, 2).expect("the disk is sound");
+        let mut restored = State::new(&Config::default());
+        restored.restore(&found.state);
+        restored.dump();
         let mut state = &found.state[..];
         while let Some((size, rest)) = state.split_first_chunk::<4>()
             && let Some((bytes, rest)) = rest.split_at_checked(u32::from_be_bytes(*size) as usize)
@@ -93,5 +99,99 @@ pub fn snapshot(input: &[u8]) {
             change(bytes);
             state = rest;
         }
+    }
+}
+
+/// Bytes of a block's page, and of its content.
+const PAGE: usize = 4096;
+const CONTENT: usize = PAGE - 4;
+const BEGIN: u64 = 1 << 30;
+const DATA_DIR: &str = "/data";
+
+/// The input is an index block as it stands, or the contents of its pages, of which the checksums are
+/// made right.
+pub fn block(input: &[u8]) {
+    for bytes in [input, &sound_block(input)] {
+        let disk = disk_with(bytes);
+        let reads = AtomicU64::new(0);
+        if let Ok(mut block) = open(&disk, &reads) {
+            look_up(&mut block, bytes.len());
+        }
+        if let Ok(mut block) = open(&disk, &reads) {
+            let mut state = State::new(&Config::default());
+            // An error is one that the block tells of itself.
+            let _ = state.restore_block(&mut block);
+            state.dump();
+        }
+    }
+}
+
+fn sound_block(input: &[u8]) -> Vec<u8> {
+    let mut content = input.to_vec();
+    if content.len() >= 36 {
+        content[..8].copy_from_slice(b"KEROBLOK");
+        content[12..28].copy_from_slice(&IDENTITY.number);
+        content[28..36].copy_from_slice(&BEGIN.to_be_bytes());
+    }
+    let mut sound = Vec::new();
+    for (number, part) in (0u64..).zip(content.chunks(CONTENT)) {
+        let mut page = part.to_vec();
+        page.resize(CONTENT, 0);
+        let place = [&IDENTITY.number[..], &BEGIN.to_be_bytes(), &number.to_be_bytes()].concat();
+        let crc = crc32fast::hash(&[&place, &page[..]].concat());
+        sound.extend_from_slice(&page);
+        sound.extend_from_slice(&crc.to_be_bytes());
+    }
+    sound
+}
+
+fn disk_with(block: &[u8]) -> FaultDisk {
+    let disk = FaultDisk::default();
+    disk.create_dir(&Path::new(DATA_DIR).join(blocks::DIR)).expect("the disk is sound");
+    let path = blocks::path(Path::new(DATA_DIR), BEGIN);
+    let file = disk.open(&path, Open::Create).expect("the disk is sound");
+    file.write_at(&[block], 0).expect("the disk is sound");
+    disk
+}
+
+fn open<'a>(disk: &FaultDisk, reads: &'a AtomicU64) -> Result<BlockFile<'a>, BlockError> {
+    BlockFile::open(disk, Path::new(DATA_DIR), &IDENTITY.number, BEGIN, reads)
+}
+
+/// Asks a block everything that it can be asked.
+fn look_up(block: &mut BlockFile<'_>, size: usize) {
+    let directory = block.directory().unwrap_or_default();
+    for (slot, (topic, row)) in (0..).zip(&directory) {
+        assert_eq!(block.row(slot).ok(), Some(*row));
+        if let Ok(Some((found, _))) = block.find(topic, row.queue) {
+            assert!((found as usize) < directory.len());
+        }
+        let entries = block.entries(row, row.first, usize::MAX).expect("the directory is sane");
+        assert_eq!(entries.len(), row.count as usize);
+        assert!(entries.len() * 24 <= size);
+        let at = block.seek_time(row, row.last_time).expect("the directory is sane");
+        assert!((row.first..=row.end()).contains(&at));
+    }
+    for hash in [0, 1 << 31, u32::MAX] {
+        assert!(block.keys(hash, 10).is_ok_and(|found| found.len() <= 10));
+    }
+    let changes = block.changes().unwrap_or_default();
+    changes.iter().for_each(|(_, bytes)| change(bytes));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Else the target would see the first check only.
+    #[test]
+    fn a_seed_is_a_block_that_is_read() {
+        let disk = disk_with(&sound_block(include_bytes!("../../../fuzz/corpus/block/queues")));
+        let reads = AtomicU64::new(0);
+        let mut block = open(&disk, &reads).expect("it is sound");
+        let directory = block.directory().expect("it is sound");
+        let queues: Vec<_> = directory.iter().map(|(topic, row)| (&**topic, row.queue)).collect();
+        assert_eq!(queues, [("other", 1), ("t", 0), ("t", 3)]);
+        assert_eq!(block.keys(7, 10).map(|found| found.len()).ok(), Some(2));
     }
 }

@@ -86,6 +86,11 @@ fn snapshot() {
 }
 
 #[test]
+fn block() {
+    check("block", 1_000);
+}
+
+#[test]
 fn recovery() {
     check("recovery", 40);
 }

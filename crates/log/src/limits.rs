@@ -37,6 +37,13 @@ pub const FILES_MAX: usize = 1 << 20;
 /// Bytes of a stretch of the log that one index block covers. Its index is in memory until then:
 /// 32 bytes a message, and a start reads so much of the log at most once the blocks are there.
 pub const STRETCH: u64 = 64 << 20;
+/// Largest index block that is read. One of a stretch of the smallest messages has about 40 MiB.
+pub const BLOCK_BYTES_MAX: u64 = 1 << 30;
+/// No queue gets there: what says more is not believed.
+pub const QUEUE_OFFSET_MAX: i64 = 1 << 62;
+/// Index blocks that one query by key reads at most, some five pages of each: 64 GiB of log. The newest
+/// of the query's time range come first.
+pub const KEY_BLOCKS_MAX: usize = 1024;
 /// Queues of a topic at most: their numbers index a table.
 pub const QUEUES_MAX: i32 = 65_536;
 /// Lost messages of a queue at most for which it has entries.

@@ -17,7 +17,7 @@ use kerolox_protocol::record::{MAGIC_V1, MAGIC_V2, SIZE_MIN, View, peek};
 
 use crate::PhysicalOffset;
 use crate::append::{Appender, Resume};
-use crate::disk::{DiskFile, Open, read_full};
+use crate::disk::{DiskFile, Open, is_unreadable, read_full};
 use crate::files::Files;
 use crate::identity::Identity;
 use crate::limits::{ROUND_READ_MAX, SET_ASIDE_MAX};
@@ -114,7 +114,7 @@ impl Origin {
 }
 
 /// Lost ranges that a report holds; a log that is damaged more often is beyond help.
-const LOST_MAX: usize = 10_000;
+pub(crate) const LOST_MAX: usize = 10_000;
 
 /// Recovers the log in `files`.
 pub fn recover(
@@ -605,9 +605,6 @@ impl<'a> Window<'a> {
     }
 }
 
-/// `EIO` on every Unix.
-const EIO: i32 = 5;
-
 /// Reads as [`read_full`], but up to the first page that the disk cannot read; true if there is
 /// one. Such a page is damage, not the end of the start, and what lies before it is sound.
 fn read_sound(file: &dyn DiskFile, buf: &mut [u8], at: u64) -> io::Result<(usize, bool)> {
@@ -620,7 +617,7 @@ fn read_sound(file: &dyn DiskFile, buf: &mut [u8], at: u64) -> io::Result<(usize
             Ok(0) => break,
             Ok(n) => done += n,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) if e.raw_os_error() == Some(EIO) => {
+            Err(e) if is_unreadable(&e) => {
                 let page = PAGE - place as usize % PAGE;
                 if most <= page {
                     return Ok((done, true));

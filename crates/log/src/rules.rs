@@ -5,7 +5,7 @@
 //! simulation alone turns on, can one be switched off, and then for one thread. Without the
 //! feature the answer is a constant: the program that is shipped has no such switch.
 
-/// A rule of rounds and seals, or of what recovery may believe.
+/// A rule of rounds and seals, of what recovery may believe, or of what is made from the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rule {
     /// A flush syncs every file that it wrote to.
@@ -54,11 +54,19 @@ pub enum Rule {
     ClearBehind,
     /// What lies between proof and end is written and synced again before the server is ready.
     Rewrite,
+    /// Each page of an index block is checked against its CRC.
+    PageCrc,
+    /// An index block that should be there and is not is made again.
+    MissingBlock,
+    /// Links into an index block that was made again are followed by name.
+    LinkByName,
+    /// Before a log file is deleted two snapshots hold what only it and its blocks say.
+    SnapshotTwice,
 }
 
 impl Rule {
     /// Every rule.
-    pub const ALL: [Rule; 23] = [
+    pub const ALL: [Rule; 27] = [
         Rule::SyncEveryFile,
         Rule::SyncOlderFirst,
         Rule::StopAfterFailure,
@@ -82,6 +90,10 @@ impl Rule {
         Rule::SealEnd,
         Rule::ClearBehind,
         Rule::Rewrite,
+        Rule::PageCrc,
+        Rule::MissingBlock,
+        Rule::LinkByName,
+        Rule::SnapshotTwice,
     ];
 }
 

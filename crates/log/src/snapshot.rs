@@ -2,7 +2,7 @@
 //! needed for that.
 //!
 //! In: bytes that the engine's state wrote. Out: the same bytes at a later start. Made by
-//! housekeeping (`engine/src/keeper.rs`); the last two are kept.
+//! housekeeping (`engine/src/keeper.rs`); the last two that are whole are kept.
 //!
 //! | at | bytes | field |
 //! |---|---|---|
@@ -23,6 +23,7 @@ use crate::PhysicalOffset;
 use crate::disk::{Disk, read_whole, write_whole};
 use crate::identity::Identity;
 use crate::recover::Origin;
+use crate::rules::{self, Rule};
 use crate::seal::Link;
 
 /// The folder in a data directory.
@@ -34,6 +35,8 @@ const HEADER: usize = 64;
 const SIZE_MAX: usize = 1 << 30;
 /// How many are kept.
 const KEEP: usize = 2;
+/// Behind the name of a snapshot's second copy.
+const COPY: &str = "-2";
 
 /// The state at a position.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,12 +45,14 @@ pub struct Snapshot {
     pub state: Vec<u8>,
 }
 
-/// Writes a snapshot and removes all but the last two.
+/// Writes a snapshot and removes all but the last two that are whole. `copies`: 2 where nothing
+/// but snapshots will tell what it says, so that one may be damaged.
 pub fn write(
     disk: &dyn Disk,
     data_dir: &Path,
     identity: &Identity,
     snapshot: &Snapshot,
+    copies: usize,
 ) -> io::Result<()> {
     let dir = data_dir.join(DIR);
     disk.create_dir(&dir)?;
@@ -66,12 +71,27 @@ pub fn write(
     bytes.extend_from_slice(&origin.store_timestamp.to_be_bytes());
     bytes.extend_from_slice(&snapshot.state);
     bytes.extend_from_slice(&crc32fast::hash(&bytes).to_be_bytes());
-    write_whole(disk, &dir.join(format!("{:020}", origin.position.0)), &bytes)?;
-    let names = list(disk, &dir)?;
-    for old in names.iter().rev().skip(KEEP) {
-        disk.remove(&dir.join(old))?;
+    let name = format!("{:020}", origin.position.0);
+    let copy = format!("{name}{COPY}");
+    let copies = if rules::holds(Rule::SnapshotTwice) { copies } else { 1 };
+    for name in [name, copy].iter().take(copies) {
+        write_whole(disk, &dir.join(name), &bytes)?;
     }
-    Ok(())
+    let mut whole = 0;
+    for name in list(disk, &dir)?.iter().rev() {
+        let path = dir.join(name);
+        let is_whole = || {
+            let read = read_whole(disk, &path, SIZE_MAX);
+            read.is_ok_and(|bytes| decode(bytes, identity).is_ok())
+        };
+        if whole < KEEP && is_whole() {
+            whole += 1;
+        } else {
+            disk.remove(&path)?;
+        }
+    }
+    // One that came back after a power cut would tell of files that are gone.
+    disk.sync_dir(&dir)
 }
 
 /// Reads the newest snapshot that is whole; `None` if there is none. Says which could not be
@@ -116,7 +136,10 @@ pub fn read(disk: &dyn Disk, path: &Path, identity: &Identity) -> Result<Snapsho
 
 /// Names of snapshots, the oldest first.
 fn list(disk: &dyn Disk, dir: &Path) -> io::Result<Vec<String>> {
-    let is_name = |name: &String| name.len() == 20 && name.bytes().all(|b| b.is_ascii_digit());
+    let is_name = |name: &String| {
+        let digits = name.strip_suffix(COPY).unwrap_or(name);
+        digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit())
+    };
     let mut names: Vec<String> = disk.list(dir)?.into_iter().map(|e| e.name).collect();
     names.retain(is_name);
     names.sort();
@@ -166,7 +189,7 @@ mod tests {
         };
         assert_eq!(read_newest(&RealDisk, dir.path(), &identity).unwrap(), (None, vec![]));
         for at in [100, 200, 300] {
-            write(&RealDisk, dir.path(), &identity, &snapshot(at)).unwrap();
+            write(&RealDisk, dir.path(), &identity, &snapshot(at), 1).unwrap();
         }
         let newest = || read_newest(&RealDisk, dir.path(), &identity).unwrap();
         assert_eq!(newest().0, Some(snapshot(300)));
@@ -177,5 +200,28 @@ mod tests {
         let (found, unreadable) = newest();
         assert_eq!((found, unreadable.len()), (Some(snapshot(200)), 1));
         assert!(!dir.path().join(DIR).join(format!("{:020}", 100)).exists());
+        // What is damaged does not take the place of one that is whole.
+        write(&RealDisk, dir.path(), &identity, &snapshot(400), 1).unwrap();
+        let names = || list(&RealDisk, &dir.path().join(DIR)).unwrap();
+        assert_eq!(names(), ["00000000000000000200", "00000000000000000400"]);
+    }
+
+    #[test]
+    fn of_two_copies_one_may_be_damaged() {
+        let dir = tempfile::tempdir().unwrap();
+        let identity = Identity { number: [3; 16], writer: 1 };
+        let origin = Origin {
+            position: PhysicalOffset(7),
+            before: Some(Link::NONE),
+            start: 1,
+            store_timestamp: 1,
+        };
+        let snapshot = Snapshot { origin, state: vec![1; 10] };
+        for damaged in ["00000000000000000007", "00000000000000000007-2"] {
+            write(&RealDisk, dir.path(), &identity, &snapshot, 2).unwrap();
+            std::fs::write(dir.path().join(DIR).join(damaged), b"no snapshot").unwrap();
+            let (found, _) = read_newest(&RealDisk, dir.path(), &identity).unwrap();
+            assert_eq!(found.as_ref(), Some(&snapshot), "{damaged}");
+        }
     }
 }

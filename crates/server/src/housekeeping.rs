@@ -17,7 +17,7 @@ use kerolox_log::PhysicalOffset;
 use kerolox_log::disk::{is_full, is_short_of_descriptors};
 use kerolox_log::files::Files;
 use kerolox_log::limits::ZERO_SYNC;
-use kerolox_log::recover::Origin;
+use kerolox_log::recover::{Lost, Origin};
 use kerolox_log::retention::{self, Concerned, Fate, Held, Reason, Retention};
 
 use crate::core::Shared;
@@ -104,8 +104,10 @@ impl Housekeeping {
         }
     }
 
-    /// Makes the index blocks of finished stretches.
+    /// Makes the index blocks of finished stretches, and says what was missing from the log where
+    /// look-ups had one made again.
     fn make_blocks(&mut self) {
+        report(&self.keeper.blocks.take_lost());
         if self.blocks_failed.is_some_and(|at| at.elapsed() < RETRY_BLOCKS_AFTER) {
             return;
         }
@@ -114,10 +116,7 @@ impl Housekeeping {
         match self.keeper.advance(synced, &mut engine_of(&shared)) {
             Ok(lost) => {
                 self.blocks_failed = None;
-                for lost in lost.iter().flatten() {
-                    let (begin, end) = (lost.begin.0, lost.end.0);
-                    tracing::error!(begin, end, "lost to damage: {}", lost.what);
-                }
+                report(&lost.unwrap_or_default());
             }
             Err(error) => {
                 // Nothing is lost but memory and the time of a start.
@@ -236,6 +235,12 @@ impl Housekeeping {
                 }
             });
         }
+    }
+}
+
+fn report(lost: &[Lost]) {
+    for lost in lost {
+        tracing::error!(begin = lost.begin.0, end = lost.end.0, "lost to damage: {}", lost.what);
     }
 }
 

@@ -45,7 +45,5 @@ pub const READS_HELD_MAX: usize = 1_024;
 pub const READS_MAX: usize = 100_000;
 /// The log's sparse files get room on the disk this often, in ms.
 pub const HOUSEKEEPING_MS: u64 = 100;
-/// Lost ranges that a start repeats when it is ready: each was logged before.
-pub const LOST_TOLD_MAX: usize = 10_000;
 /// How long a stop waits for replies to leave, in ms.
 pub const DRAIN_MS: u64 = 1_000;

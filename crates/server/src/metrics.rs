@@ -268,7 +268,10 @@ fn with_ages(shared: &Shared, rows: Vec<LagAt>) -> Vec<Lag> {
     let rows = rows.into_iter().map(|(lag, consumed, oldest)| {
         let entry = match oldest {
             Look::Here(entry) => entry,
-            Look::Older(link) => blocks.ask(|b| b.entry(link, consumed)).ok().flatten(),
+            Look::Older(link) => {
+                let of = (&*lag.topic, lag.queue);
+                blocks.ask(|blocks| blocks.entry(of, link, consumed)).ok().flatten()
+            }
         };
         let age_ms = entry.map_or(0, |entry| (now - entry.store_timestamp).max(0));
         Lag { age_ms, ..lag }

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use kerolox_engine::Engine;
 use kerolox_engine::keeper::{Found, Keeper, KeeperError, Watch};
+use kerolox_engine::lost_delays::LostDelays;
 use kerolox_engine::state::ProgressFn;
 use kerolox_log::append::Appender;
 use kerolox_log::disk::{Disk, real::RealDisk, slow::Slow};
@@ -27,7 +28,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::core::Shared;
 use crate::housekeeping::Housekeeping;
 use crate::http::{Progress, Subject};
-use crate::limits::{DESCRIPTORS_RESERVED, LOST_TOLD_MAX, READERS};
+use crate::limits::{DESCRIPTORS_RESERVED, READERS};
 use crate::listen::{accept, bind, bind_with_vip};
 use crate::logger::Logger;
 use crate::options::{Options, Ports};
@@ -87,6 +88,8 @@ pub struct Server {
     pub vip_port: u16,
     /// What recovery found, and how long it took.
     pub report: Report,
+    /// Delayed messages that went with their log files.
+    pub lost_delays: LostDelays,
     pub recovery_time: Duration,
     /// Messages in the index.
     pub indexed: u64,
@@ -154,6 +157,7 @@ struct Recovered {
     files: Arc<Files>,
     keeper: Keeper,
     report: Report,
+    lost_delays: LostDelays,
 }
 
 impl Server {
@@ -178,8 +182,10 @@ impl Server {
         let recovered = recover(&options, &progress)?;
         let recovery_time = begin.elapsed();
         let report = recovered.report.clone();
+        let lost_delays = recovered.lost_delays.clone();
         let mut server = Server::run(options, recovered, ports, lock)?;
         let indexed = report.records;
+        server.lost_delays = lost_delays;
         server.acceptor = Some(acceptor);
         server.stop_accepting = Some(stop_accepting);
         (server.vip_port, server.report, server.recovery_time, server.indexed) =
@@ -250,6 +256,7 @@ impl Server {
             ports,
             vip_port: 0,
             report: Report::default(),
+            lost_delays: LostDelays::default(),
             recovery_time: Duration::ZERO,
             indexed: 0,
             _lock: lock,
@@ -370,21 +377,19 @@ fn recover(options: &Options, progress: &Arc<Progress>) -> Result<Recovered, Sta
     let files = Files::open(disk.clone(), dir, file_size)
         .map_err(io_error(format!("opening the commit log in {}", dir.display())))?;
     let files = Arc::new(files);
-    let mut watch = StartWatch { progress: progress.clone(), lost: Vec::new() };
+    let mut watch = StartWatch(progress.clone());
     let (for_keeper, config) = (files.clone(), &options.engine);
     let found = Keeper::open_watched(for_keeper, dir.clone(), identity, config, &mut watch)?;
-    let Found { keeper, mut state, origin, oddities } = found;
+    let Found { mut keeper, mut state, origin, oddities, .. } = found;
     for oddity in oddities {
         tracing::error!("{oddity}");
     }
     let progress = progress.clone();
     state.on_progress = Some(ProgressFn(Box::new(move |done, total| progress.set(done, total))));
-    let (resume, mut report) = recover::recover(&files, dir, &identity, origin, &mut state)?;
+    let (resume, report) = recover::recover(&files, dir, &identity, origin, &mut state)?;
     state.on_progress = None;
+    let lost_delays = keeper.settle(&mut state)?;
     report.lost.iter().for_each(log_lost);
-    // What lies behind, because a block could not be written, the walk found once more.
-    watch.lost.retain(|lost| lost.begin < report.begin);
-    report.lost.splice(0..0, watch.lost);
     if state.unknown_changes > 0 {
         tracing::error!(state.unknown_changes, "state changes that this release does not know");
     }
@@ -394,25 +399,15 @@ fn recover(options: &Options, progress: &Arc<Progress>) -> Result<Recovered, Sta
     config.process.copy_from_slice(&fresh.number[..6]);
     let log = Appender::new(identity, file_size, resume);
     let engine = Engine::new(config, state, log, keeper.blocks.clone(), &report);
-    Ok(Recovered { engine, files, keeper, report })
+    Ok(Recovered { engine, files, keeper, report, lost_delays })
 }
 
-/// What is told while index blocks are made.
-struct StartWatch {
-    progress: Arc<Progress>,
-    lost: Vec<Lost>,
-}
+/// Tells how far the making of index blocks is.
+struct StartWatch(Arc<Progress>);
 
 impl Watch for StartWatch {
     fn progress(&mut self, done: u64, total: u64) {
-        self.progress.set(done, total);
-    }
-
-    /// Logged at once: should the start fail later, the next one does not find it again.
-    fn lost(&mut self, lost: &[Lost]) {
-        lost.iter().for_each(log_lost);
-        let room = LOST_TOLD_MAX.saturating_sub(self.lost.len());
-        self.lost.extend(lost.iter().take(room).cloned());
+        self.0.set(done, total);
     }
 }
 

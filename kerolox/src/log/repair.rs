@@ -97,7 +97,8 @@ fn relink(dir: &Path, identity: &Identity, blocks: &Blocks) -> Result<usize, Fai
     for path in &paths {
         let old = snapshot::read(&RealDisk, path, identity).map_err(Failure::unusable)?;
         if let Some(new) = links::relinked(&old, blocks).map_err(Failure::unusable)? {
-            snapshot::write(&RealDisk, dir, identity, &new).map_err(Failure::unusable)?;
+            // Both of its copies, if there are two.
+            snapshot::write(&RealDisk, dir, identity, &new, 2).map_err(Failure::unusable)?;
         }
     }
     Ok(paths.len())

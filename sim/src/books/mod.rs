@@ -92,6 +92,10 @@ pub(crate) struct Books {
     pub(crate) settings: Settings,
     pub(crate) commits: Commits,
     pub(crate) damage: Damage,
+    /// Index blocks were damaged in this run.
+    pub(crate) index_is_bad: bool,
+    /// The disk fails, or did since the start.
+    pub(crate) disk_fails: bool,
     /// Messages below this position of the log may be gone, deleted with their file.
     pub(crate) floor: u64,
     /// The highest position that somebody was told of, and how.
@@ -100,6 +104,11 @@ pub(crate) struct Books {
 }
 
 impl Books {
+    /// Whether a look-up may be refused: a block that is lost cannot be written again.
+    pub(crate) fn excuses_look_ups(&self) -> bool {
+        self.index_is_bad && self.disk_fails
+    }
+
     /// The next number in the order of events.
     pub(crate) fn next_seq(&mut self) -> u64 {
         self.seq += 1;

@@ -6,14 +6,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use kerolox_engine::keeper::{Found, Keeper, Watch};
+use kerolox_engine::keeper::{Found, Keeper};
 use kerolox_engine::{Engine, Output};
 use kerolox_log::append::Appender;
 use kerolox_log::disk::Disk;
 use kerolox_log::files::Files;
 use kerolox_log::flush::Writer;
 use kerolox_log::identity::{self, Identity};
-use kerolox_log::recover::{self, Lost, Report};
+use kerolox_log::recover::{self, Report};
 use kerolox_log::tail::Tail;
 
 use crate::broker::Broker;
@@ -36,25 +36,12 @@ pub(crate) struct Started {
     pub(crate) oddities: Vec<String>,
 }
 
-/// What was told as lost while index blocks were made; also by attempts that failed later.
-#[derive(Default)]
-pub(crate) struct Told(Vec<Lost>);
-
-impl Watch for Told {
-    fn lost(&mut self, lost: &[Lost]) {
-        // A block that could not be written is made once more.
-        let new: Vec<_> = lost.iter().filter(|lost| !self.0.contains(lost)).cloned().collect();
-        self.0.extend(new);
-    }
-}
-
 /// Opens and recovers the log, and goes on with it.
 pub(crate) fn start(
     seam: &Seam,
     plan: &Plan,
     fresh: Identity,
     clock: &Clock,
-    told: &mut Told,
 ) -> Result<Started, String> {
     let disk: Arc<dyn Disk> = Arc::new(seam.clone());
     let dir = Path::new(DATA_DIR);
@@ -65,14 +52,13 @@ pub(crate) fn start(
     let files =
         Files::open(disk.clone(), dir, file_size).map_err(|e| format!("opening the log: {e}"))?;
     let files = Arc::new(files);
-    let found = Keeper::open_watched(files.clone(), dir.to_owned(), identity, &config, told);
-    let Found { keeper, mut state, origin, mut oddities } =
+    let found = Keeper::open(files.clone(), dir.to_owned(), identity, &config);
+    let Found { mut keeper, mut state, origin, mut oddities } =
         found.map_err(|e| format!("snapshots and index: {e}"))?;
-    let (resume, mut report) = recover::recover(&files, dir, &identity, origin, &mut state)
+    keeper.snapshot_after = plan.snapshot_after;
+    let (resume, report) = recover::recover(&files, dir, &identity, origin, &mut state)
         .map_err(|e| format!("recovery: {e}"))?;
-    // What lies behind is found by the walk, too.
-    let told = told.0.iter().filter(|lost| lost.begin < report.begin).cloned();
-    report.lost.splice(0..0, told);
+    keeper.settle(&mut state).map_err(|e| format!("the index: {e}"))?;
     if state.unknown_changes > 0 {
         oddities.push(format!("{} unknown changes", state.unknown_changes));
     }

@@ -264,8 +264,9 @@ impl Clients {
             let few = reply.code == response::INVALID_PARAMETER;
             let no_group = reply.code == response::SUBSCRIPTION_GROUP_NOT_EXIST
                 && !around.broker.takes_changes();
+            let no_index = reply.code == response::SYSTEM_ERROR && around.books.excuses_look_ups();
             ensure!(
-                gone || few || no_group,
+                gone || few || no_group || no_index,
                 "a pull was refused: {} {:?}",
                 reply.code,
                 reply.remark

@@ -1,7 +1,7 @@
 //! 14, 15: how far a group is. 29, 30, 31, 32: how far a queue goes, and when its messages came.
 
 use kerolox_log::index::lookup::AskError;
-use kerolox_log::index::queue::{Boundary, Look, Queue};
+use kerolox_log::index::queue::{Boundary, Entry, Look, Queue};
 use kerolox_protocol::remoting::codes::response;
 use kerolox_protocol::remoting::offsets::{
     OffsetReply, QueryConsumerOffset, QueueQuestion, SearchOffset, TimestampReply,
@@ -144,7 +144,8 @@ impl Engine {
             if seek.older.is_none() {
                 return Answer::Now(offset(seek.finish(None)));
             }
-            let work = move || match blocks.ask(|blocks| blocks.finish(&seek)) {
+            let (name, queue) = (h.topic.clone(), h.queue_id);
+            let work = move || match blocks.ask(|blocks| blocks.finish((&name, queue), &seek)) {
                 Ok(found) => offset(found),
                 Err(error) => unreadable(&error),
             };
@@ -164,12 +165,17 @@ impl Engine {
                 Look::Here(entry) => {
                     Answer::Now(reply(entry.map_or(-1, |entry| entry.store_timestamp)))
                 }
-                Look::Older(link) => Answer::Later(Box::new(move || {
-                    match blocks.ask(|blocks| blocks.entries(link, min, 1)) {
-                        Ok(found) => reply(found.first().map_or(-1, |(_, e)| e.store_timestamp)),
-                        Err(error) => unreadable(&error),
-                    }
-                })),
+                Look::Older(link) => {
+                    let (name, queue) = (h.topic.clone(), h.queue_id);
+                    Answer::Later(Box::new(move || {
+                        let first =
+                            blocks.ask(|blocks| blocks.entries((&*name, queue), link, min, 1));
+                        let time = |found: Vec<(i64, Entry)>| {
+                            found.first().map_or(-1, |(_, entry)| entry.store_timestamp)
+                        };
+                        first.map_or_else(|error| unreadable(&error), |found| reply(time(found)))
+                    }))
+                }
             }
         });
     }

@@ -225,7 +225,8 @@ impl Engine {
             let here = if few { wanted * HERE_MAX } else { 0 };
             let here = index.range(index.first_here(), max).take(here).collect();
             let filter = filter.clone();
-            let messages = ColdMessages::Older { link, from, here, filter, wanted };
+            let of = (pull.topic.clone(), pull.queue_id);
+            let messages = ColdMessages::Older { of, link, from, here, filter, wanted };
             let cold = ColdPull { topic: id, pulled, messages };
             return Looked::Found(Answer::Cold(Box::new(cold)));
         }

@@ -28,7 +28,7 @@ impl Engine {
             Err(refusal) => return out.reply(origin, refusal),
         };
         let older = |target: &Target| match target.1 {
-            Err(seek) => Some(LoadItem::Seek(seek)),
+            Err(seek) => Some(LoadItem::Seek { of: (header.topic.clone(), target.0), seek }),
             Ok(_) => None,
         };
         let items: Vec<LoadItem> = targets.iter().filter_map(older).collect();

@@ -18,11 +18,16 @@ use crate::topics::Topic;
 use crate::turn::Engine;
 
 /// When the message before an offset was stored, in ms; 0 if that is not known.
-pub(super) fn time_before(blocks: &Blocks, (look, offset): (Look<Option<i64>>, i64)) -> i64 {
+fn time_before(
+    blocks: &Blocks,
+    name: &MessageQueue,
+    (look, offset): (Look<Option<i64>>, i64),
+) -> i64 {
     match look {
         Look::Here(time) => time.unwrap_or(0),
         Look::Older(link) => {
-            let entry = blocks.ask(|blocks| blocks.entry(link, offset - 1));
+            let of = (&*name.topic, name.queue_id);
+            let entry = blocks.ask(|blocks| blocks.entry(of, link, offset - 1));
             entry.ok().flatten().map_or(0, |entry| entry.store_timestamp)
         }
     }
@@ -57,7 +62,8 @@ impl Engine {
         let blocks = self.blocks.clone();
         let work = Box::new(move || {
             let rows = rows.into_iter().map(|(name, row, last)| {
-                let last_update_timestamp = last.map_or(0, |last| time_before(&blocks, last));
+                let last_update_timestamp =
+                    last.map_or(0, |last| time_before(&blocks, &name, last));
                 (name, TopicOffset { last_update_timestamp, ..row })
             });
             Reply::body(by_queue("offsetTable", rows, ",\"topicPutTps\":0.0"))
@@ -103,7 +109,7 @@ impl Engine {
         let blocks = self.blocks.clone();
         let work = Box::new(move || {
             let rows = rows.into_iter().map(|(name, row, last)| {
-                let last_timestamp = last.map_or(0, |last| time_before(&blocks, last));
+                let last_timestamp = last.map_or(0, |last| time_before(&blocks, &name, last));
                 (name, OffsetWrapper { last_timestamp, ..row })
             });
             Reply::body(by_queue("offsetTable", rows, ",\"consumeTps\":0.0"))

@@ -69,7 +69,7 @@ fn open(disk: &FaultDisk) -> (Arc<Files>, Engine, Keeper) {
     let files = Files::open(Arc::new(disk.clone()), dir, FILE_SIZE).expect("the disk is sound");
     let files = Arc::new(files);
     let found = Keeper::open(files.clone(), dir.to_owned(), IDENTITY, &config());
-    let Found { keeper, mut state, origin, oddities } = found.expect("the disk is sound");
+    let Found { keeper, mut state, origin, oddities, .. } = found.expect("the disk is sound");
     assert!(oddities.is_empty(), "{oddities:?}");
     let (resume, report) =
         recover::recover(&files, dir, &IDENTITY, origin, &mut state).expect("the disk is sound");
@@ -300,7 +300,8 @@ impl Broker {
         let entry = match known.index.look(offset) {
             Look::Here(entry) => entry,
             Look::Older(link) => {
-                let found = self.engine.blocks.ask(|blocks| blocks.entry(link, offset));
+                let of = (topic, *queue);
+                let found = self.engine.blocks.ask(|blocks| blocks.entry(of, link, offset));
                 found.expect("the disk is sound")
             }
         };

@@ -236,6 +236,23 @@ impl FaultDisk {
         }
     }
 
+    /// Cuts a file, durably. For tests of damage.
+    pub fn cut(&self, path: &Path, size: usize) {
+        let mut state = self.0.lock();
+        let inode = state.names[path];
+        let inode = &mut state.inodes[inode];
+        inode.pending.clear();
+        inode.current.truncate(size);
+        inode.durable = inode.current.clone();
+    }
+
+    /// Takes a file away, durably. For tests of damage.
+    pub fn take_away(&self, path: &Path) {
+        let mut state = self.0.lock();
+        state.names.remove(path);
+        state.durable_names.remove(path);
+    }
+
     /// A file's bytes as they are now.
     pub fn content(&self, path: &Path) -> Option<Vec<u8>> {
         let state = self.0.lock();

@@ -84,6 +84,12 @@ pub fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
+/// Whether an error means that the disk cannot read a sector.
+pub fn is_unreadable(error: &io::Error) -> bool {
+    const EIO: i32 = 5;
+    error.raw_os_error() == Some(EIO)
+}
+
 /// Whether an error passes by itself: no file could be opened, as too many are (`EMFILE`, `ENFILE`).
 /// Nothing was written or synced.
 pub fn is_short_of_descriptors(error: &io::Error) -> bool {

@@ -10,7 +10,7 @@
 //! | bytes | field |
 //! |---|---|
 //! | 8 | `KEROBLOK` |
-//! | 2 + 2 | format version; 0 |
+//! | 2 + 2 | format version; flags: 1, the block was made again |
 //! | 16 | the log's number |
 //! | 8 + 8 | where the stretch begins and ends |
 //! | 8 + 4 | the seal before the end: position, CRC32 of its list |
@@ -30,10 +30,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::PhysicalOffset;
-use crate::disk::{Disk, DiskFile, Open, read_full};
+use crate::disk::{Disk, DiskFile, Open, is_unreadable, read_full};
 use crate::index::queue::Entry;
+use crate::limits::{BLOCK_BYTES_MAX, QUEUE_OFFSET_MAX, QUEUES_MAX};
 use crate::read::Place;
 use crate::recover::{Lost, Origin};
+use crate::rules::{self, Rule};
 use crate::seal;
 
 /// The folder in a data directory.
@@ -43,6 +45,8 @@ const FORMAT_VERSION: u16 = 1;
 const PAGE: usize = 4096;
 const CONTENT: usize = PAGE - 4;
 const HEAD: usize = 112;
+/// The block was made again.
+const FLAG_AGAIN: u16 = 1;
 const ROW: usize = 96;
 const ENTRY: usize = 24;
 const KEY: usize = 8;
@@ -52,6 +56,7 @@ const NOWHERE: u64 = u64::MAX;
 /// Why a block cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum BlockError {
+    /// Its stretch was deleted, or the file was gone when the server started.
     #[error("the index block of position {0} is not there")]
     Missing(u64),
     #[error("the index block of position {0} is damaged")]
@@ -160,6 +165,9 @@ pub struct NewBlock {
     pub keys: Vec<(u32, u64)>,
     /// Encoded, each with its position.
     pub changes: Vec<u8>,
+    /// It replaces one that was lost or damaged. If the log is damaged, too, it may hold fewer queues
+    /// than links to it expect: their rows are found by name.
+    pub again: bool,
     /// What of the stretch is damaged.
     pub lost: Vec<Lost>,
 }
@@ -191,6 +199,8 @@ impl NewBlock {
 /// What stands at a block's front.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Head {
+    /// See [`NewBlock::again`].
+    pub again: bool,
     pub begin: u64,
     pub end: u64,
     pub before: seal::Link,
@@ -247,8 +257,9 @@ impl NewBlock {
         let before = self.before.unwrap_or(seal::Link::NONE);
         let mut out = Vec::with_capacity(HEAD + rows.len() + entries.len() + keys.len() * KEY);
         out.extend_from_slice(&MAGIC);
+        let flags = if self.again { FLAG_AGAIN } else { 0 };
         out.extend_from_slice(&FORMAT_VERSION.to_be_bytes());
-        out.extend_from_slice(&[0, 0]);
+        out.extend_from_slice(&flags.to_be_bytes());
         out.extend_from_slice(number);
         out.extend_from_slice(&self.begin.to_be_bytes());
         out.extend_from_slice(&self.end.to_be_bytes());
@@ -392,6 +403,7 @@ impl<'a> BlockFile<'a> {
             other => other.map_err(|e| BlockError::Io(begin, e))?,
         };
         let head = Head {
+            again: false,
             begin,
             end: 0,
             before: seal::Link::NONE,
@@ -415,6 +427,7 @@ impl<'a> BlockFile<'a> {
             return Err(BlockError::Newer(begin));
         }
         block.head = Head {
+            again: word32(&bytes, 8) as u16 & FLAG_AGAIN != 0,
             begin,
             end: word64(&bytes, 36),
             before: seal::Link { position: word64(&bytes, 44), list_crc: word32(&bytes, 52) },
@@ -430,7 +443,7 @@ impl<'a> BlockFile<'a> {
         };
         let size = block.file.size().map_err(|e| BlockError::Io(begin, e))?;
         let whole = block.changes_at() + block.head.changes as usize;
-        if size != (whole.div_ceil(CONTENT) * PAGE) as u64 {
+        if size != (whole.div_ceil(CONTENT) * PAGE) as u64 || size > BLOCK_BYTES_MAX {
             return Err(damaged());
         }
         Ok(block)
@@ -467,15 +480,18 @@ impl<'a> BlockFile<'a> {
         }
         let mut pages = vec![0; (last - first + 1) * PAGE];
         self.reads.fetch_add(1, Ordering::Relaxed);
-        let read = read_full(&*self.file, &mut pages, (first * PAGE) as u64)
-            .map_err(|e| BlockError::Io(self.begin, e))?;
+        let read = match read_full(&*self.file, &mut pages, (first * PAGE) as u64) {
+            // What the disk cannot read is no better than what it reads wrong.
+            Err(e) if is_unreadable(&e) => return Err(BlockError::Damaged(self.begin)),
+            other => other.map_err(|e| BlockError::Io(self.begin, e))?,
+        };
         if read < pages.len() {
             return Err(BlockError::Damaged(self.begin));
         }
         let mut content = Vec::with_capacity((last - first + 1) * CONTENT);
         for (i, page) in pages.chunks(PAGE).enumerate() {
             let crc = page_crc(&page[..CONTENT], self.number, self.begin, (first + i) as u64);
-            if crc != word32(page, CONTENT) {
+            if crc != word32(page, CONTENT) && rules::holds(Rule::PageCrc) {
                 return Err(BlockError::Damaged(self.begin));
             }
             content.extend_from_slice(&page[..CONTENT]);
@@ -517,7 +533,19 @@ impl<'a> BlockFile<'a> {
         if slot >= self.head.queues {
             return Err(BlockError::Damaged(self.begin));
         }
-        Ok(Row::read(&self.read(HEAD + slot as usize * ROW, ROW)?))
+        let row = Row::read(&self.read(HEAD + slot as usize * ROW, ROW)?);
+        self.sane(row)
+    }
+
+    /// A row that can be followed: within the block, and to older ones only.
+    fn sane(&self, row: Row) -> Result<Row, BlockError> {
+        let is_older = |block: u64| block < self.begin;
+        let sane = (0..QUEUES_MAX).contains(&row.queue)
+            && (0..=QUEUE_OFFSET_MAX).contains(&row.first)
+            && u64::from(row.at) + u64::from(row.count) <= u64::from(self.head.entries)
+            && row.prev.is_none_or(|(block, _)| is_older(block))
+            && row.jump.is_none_or(|jump| is_older(jump.block));
+        if sane { Ok(row) } else { Err(BlockError::Damaged(self.begin)) }
     }
 
     fn name(&mut self, row: &Row) -> Result<String, BlockError> {
@@ -527,6 +555,19 @@ impl<'a> BlockFile<'a> {
         }
         let bytes = self.read(self.names_at() + at, size)?;
         String::from_utf8(bytes).map_err(|_| BlockError::Damaged(self.begin))
+    }
+
+    /// The row that a link leads to; `None` if this is not the block that the link was made for, and
+    /// does not hold the queue.
+    pub fn linked(
+        &mut self,
+        (topic, queue): (&str, i32),
+        slot: u32,
+    ) -> Result<Option<(u32, Row)>, BlockError> {
+        if self.head.again && rules::holds(Rule::LinkByName) {
+            return self.find(topic, queue);
+        }
+        Ok(Some((slot, self.row(slot)?)))
     }
 
     /// The row of a queue, if the block holds it.
@@ -550,7 +591,7 @@ impl<'a> BlockFile<'a> {
         let rows = self.read(HEAD, self.head.queues as usize * ROW)?;
         rows.chunks(ROW)
             .map(|bytes| {
-                let row = Row::read(bytes);
+                let row = self.sane(Row::read(bytes))?;
                 let (at, size) = (row.name.0 as usize, usize::from(row.name.1));
                 let name = names.get(at..at + size).and_then(|n| std::str::from_utf8(n).ok());
                 let name = name.ok_or(BlockError::Damaged(self.begin))?;

@@ -20,7 +20,9 @@ use crate::identity::Identity;
 use crate::index::block::{self, Back, BlockError, BlockFile, Link, NewBlock, Row};
 use crate::index::build::{self, DeletedTopic, Older};
 use crate::index::queue::{Entry, Seek};
-use crate::recover::{Origin, RecoverError};
+use crate::limits::KEY_BLOCKS_MAX;
+use crate::recover::{LOST_MAX, Lost, Origin, RecoverError};
+use crate::rules::{self, Rule};
 use crate::seal;
 
 /// All blocks of a log.
@@ -30,6 +32,10 @@ pub struct Blocks {
     identity: Identity,
     deleted: DeletedTopic,
     begins: RwLock<BTreeSet<u64>>,
+    /// A block holds whatever lies below in a log file; if there is none, it was lost. Not known
+    /// before [`Blocks::reach_to`].
+    until: AtomicU64,
+    lost: Mutex<Vec<Lost>>,
     reads: AtomicU64,
     mended: AtomicU64,
     /// Held while a block is made again.
@@ -75,6 +81,8 @@ impl Blocks {
             identity,
             deleted,
             begins: RwLock::new(begins),
+            until: AtomicU64::new(u64::MAX),
+            lost: Mutex::default(),
             reads: AtomicU64::new(0),
             mended: AtomicU64::new(0),
             mending: Mutex::default(),
@@ -104,22 +112,41 @@ impl Blocks {
     ) -> Result<T, AskError> {
         let mut mended = BTreeSet::new();
         loop {
-            match question(self) {
+            let mut bad = match question(self) {
                 Err(BlockError::Damaged(begin) | BlockError::Missing(begin))
                     if mended.insert(begin) =>
                 {
-                    self.mend(begin)?;
+                    vec![begin]
                 }
                 answer => return Ok(answer?),
+            };
+            while let Some(begin) = bad.last() {
+                match self.mend(*begin) {
+                    // An older one to which it leads is bad, too.
+                    Err(AskError::Block(
+                        BlockError::Damaged(older) | BlockError::Missing(older),
+                    )) if mended.insert(older) => {
+                        bad.push(older);
+                    }
+                    done => {
+                        done?;
+                        bad.pop();
+                    }
+                }
             }
         }
+    }
+
+    /// What of the stretches of blocks that were made again is damaged, since the last question.
+    pub fn take_lost(&self) -> Vec<Lost> {
+        std::mem::take(&mut self.lost.lock())
     }
 
     /// Makes a block again, and those before it in its file that are not there.
     fn mend(&self, begin: u64) -> Result<(), AskError> {
         let _one_at_a_time = self.mending.lock();
-        // Somebody else may have done it meanwhile.
-        if self.is_whole(begin) {
+        // Somebody else may have done it meanwhile. What is deleted is not made again.
+        if begin < self.first() || self.is_whole(begin) {
             return Ok(());
         }
         let file = begin - begin % self.files.file_size();
@@ -135,18 +162,28 @@ impl Blocks {
                 Err(_) => origin = self.make(origin)?,
             }
         }
-        if origin.position.0 == begin {
-            self.make(origin)?;
-            self.mended.fetch_add(1, Ordering::Relaxed);
+        if origin.position.0 > begin {
+            // Damage to the log lies between: what the first seal says is taken.
+            origin = Origin { position: PhysicalOffset(begin), before: None, ..origin };
         }
+        self.make(origin)?;
         Ok(())
     }
 
     fn make(&self, origin: Origin) -> Result<Origin, AskError> {
         let mut new = self.collect(origin)?;
+        if new.end < build::stretch_end(&self.files, origin.position).0 {
+            // The log ends before.
+            return Err(BlockError::Damaged(new.begin).into());
+        }
+        new.again = true;
         let older = self.older(&new)?;
         self.lead_back(&mut new, &older)?;
         self.add(&new).map_err(|e| BlockError::Io(new.begin, e))?;
+        self.mended.fetch_add(1, Ordering::Relaxed);
+        let mut lost = self.lost.lock();
+        let room = LOST_MAX.saturating_sub(lost.len());
+        lost.extend(new.lost.iter().take(room).cloned());
         Ok(new.origin())
     }
 
@@ -164,18 +201,40 @@ impl Blocks {
         self.begins.read().iter().copied().collect()
     }
 
+    /// Where the first block behind a position begins.
+    pub fn next_begin(&self, position: u64) -> Option<u64> {
+        self.begins.read().range(position.saturating_add(1)..).next().copied()
+    }
+
+    /// Reads the directories of all blocks below a position, of which the log is there.
+    pub fn check_directories(&self, below: PhysicalOffset) -> Result<(), BlockError> {
+        self.below(below.0).try_for_each(|block| block?.directory().map(drop))
+    }
+
     /// What lies before is deleted.
     fn first(&self) -> u64 {
-        self.begins.read().first().copied().unwrap_or(u64::MAX)
+        self.files.first().map_or(u64::MAX, |first| first.0)
     }
 
     /// Opens a block.
     pub fn block(&self, begin: u64) -> Result<BlockFile<'_>, BlockError> {
-        if !self.begins.read().contains(&begin) {
+        let is_known = || self.begins.read().contains(&begin);
+        if !is_known() {
             return Err(BlockError::Missing(begin));
         }
         let (disk, number) = (&**self.files.disk(), &self.identity.number);
-        BlockFile::open(disk, &self.data_dir, number, begin, &self.reads)
+        match BlockFile::open(disk, &self.data_dir, number, begin, &self.reads) {
+            // It is gone, but nobody deleted it.
+            Err(BlockError::Missing(begin)) if is_known() => Err(BlockError::Damaged(begin)),
+            block => block,
+        }
+    }
+
+    /// The blocks below a position, the newest first.
+    fn below(&self, position: u64) -> Below<'_> {
+        let until = position.min(self.until.load(Ordering::Acquire));
+        let begins = self.begins.read().range(..until).copied().collect();
+        Below { blocks: self, begins, covered: until }
     }
 
     /// Writes a block: it is there completely or not at all.
@@ -183,13 +242,16 @@ impl Blocks {
         let bytes = new.encode(&self.identity.number);
         write_whole(&**self.files.disk(), &block::path(&self.data_dir, new.begin), &bytes)?;
         self.begins.write().insert(new.begin);
+        let _ =
+            self.until.compare_exchange(new.begin, new.end, Ordering::AcqRel, Ordering::Relaxed);
         Ok(())
     }
 
-    /// Blocks from a position on count as not there: what they cover is replayed, and they are made
-    /// once more.
-    pub fn forget_from(&self, position: PhysicalOffset) {
+    /// Everything below a position is in blocks. Those from there on count as not there: what they
+    /// cover is replayed, and they are made once more.
+    pub fn reach_to(&self, position: PhysicalOffset) {
         self.begins.write().split_off(&position.0);
+        self.until.store(position.0, Ordering::Release);
     }
 
     /// Deletes a block.
@@ -207,29 +269,29 @@ impl Blocks {
         let mut open = None;
         for (at, queue) in &mut new.queues {
             let Some((link, origin)) = older.get(at) else { continue };
-            let prev = match self.row(&mut open, link.block, link.slot) {
-                // Its stretch was deleted.
-                Err(BlockError::Missing(_)) => continue,
-                row => row?,
-            };
+            let of = (&*at.0, at.1);
+            let (mut block, mut found) =
+                (link.block, self.row(&mut open, of, link.block, link.slot)?);
+            if found.is_none()
+                && let Some((older, slot, row)) = self.find_below(of, link.block)?
+            {
+                // Damage took the queue from the block that the link was made for.
+                (block, found) = (older.head.begin, Some((slot, row)));
+            }
+            // Without a row its stretch was deleted.
+            let Some((slot, mut row)) = found else { continue };
             queue.origin = *origin;
-            queue.ordinal = link.ordinal + 1;
-            queue.prev = Some((link.block, link.slot));
+            queue.ordinal = row.ordinal + 1;
+            queue.prev = Some((block, slot));
             let target = queue.ordinal & (queue.ordinal - 1);
-            let mut back = Back {
-                block: link.block,
-                slot: link.slot,
-                end: prev.end(),
-                last_time: prev.last_time,
-            };
-            let (mut ordinal, mut row) = (link.ordinal, prev);
+            let mut back = Back { block, slot, end: row.end(), last_time: row.last_time };
+            let mut ordinal = row.ordinal;
             while ordinal > target {
                 let Some(jump) = row.jump else { break };
                 back = jump;
-                row = match self.row(&mut open, jump.block, jump.slot) {
-                    Err(BlockError::Missing(_)) => break,
-                    row => row?,
-                };
+                let older = self.row(&mut open, of, jump.block, jump.slot)?;
+                let Some((_, older)) = older else { break };
+                row = older;
                 ordinal = row.ordinal;
             }
             queue.jump = Some(back);
@@ -237,51 +299,103 @@ impl Blocks {
         Ok(())
     }
 
+    /// The row that a link leads to, if it is there.
     fn row<'a>(
         &'a self,
         open: &mut Option<BlockFile<'a>>,
+        of: (&str, i32),
         begin: u64,
         slot: u32,
-    ) -> Result<Row, BlockError> {
+    ) -> Result<Option<(u32, Row)>, BlockError> {
         if open.as_ref().is_none_or(|block| block.head.begin != begin) {
-            *open = Some(self.block(begin)?);
+            *open = match self.block(begin) {
+                Err(BlockError::Missing(_)) if begin < self.first() => None,
+                block => Some(block?),
+            };
         }
-        match open {
-            Some(block) => block.row(slot),
-            None => Err(BlockError::Missing(begin)),
+        open.as_mut().map_or(Ok(None), |block| block.linked(of, slot))
+    }
+
+    /// The block that a link leads to, with the queue's row; where damage took that, an older one.
+    fn linked(
+        &self,
+        of: (&str, i32),
+        (begin, slot): (u64, u32),
+    ) -> Result<Option<(BlockFile<'_>, Row)>, BlockError> {
+        let mut block = match self.block(begin) {
+            Err(BlockError::Missing(_)) if begin < self.first() => return Ok(None),
+            block => block?,
+        };
+        if let Some((_, row)) = block.linked(of, slot)? {
+            return Ok(Some((block, row)));
         }
+        Ok(self.find_below(of, begin)?.map(|(block, _, row)| (block, row)))
+    }
+
+    /// The newest block below a position that holds a queue.
+    fn find_below(
+        &self,
+        (topic, queue): (&str, i32),
+        position: u64,
+    ) -> Result<Option<(BlockFile<'_>, u32, Row)>, BlockError> {
+        for block in self.below(position) {
+            let mut block = block?;
+            if let Some((slot, row)) = block.find(topic, queue)? {
+                return Ok(Some((block, slot, row)));
+            }
+        }
+        Ok(None)
     }
 
     /// The row of a queue that holds the offset `wanted`, or the first one behind it, if damage took
     /// that. `None`: it was deleted, or is newer than all blocks.
-    fn follow(&self, link: Link, wanted: i64) -> Result<Option<(BlockFile<'_>, Row)>, BlockError> {
-        let mut newer = None;
-        let mut next = (link.block, link.slot);
-        loop {
-            let first = self.first();
-            if next.0 < first {
-                return Ok(newer);
-            }
-            let mut block = self.block(next.0)?;
-            let row = block.row(next.1)?;
-            if row.first <= wanted {
-                return Ok(if row.end() > wanted { Some((block, row)) } else { newer });
-            }
-            next = match (row.jump, row.prev) {
-                (Some(jump), _) if jump.end > wanted && jump.block >= first => {
-                    (jump.block, jump.slot)
-                }
-                (_, Some(prev)) => prev,
-                (_, None) => return Ok(Some((block, row))),
-            };
-            newer = Some((block, row));
+    fn follow(
+        &self,
+        of: (&str, i32),
+        link: Link,
+        wanted: i64,
+    ) -> Result<Option<(BlockFile<'_>, Row)>, BlockError> {
+        let Some((mut block, mut row)) = self.linked(of, (link.block, link.slot))? else {
+            return Ok(None);
+        };
+        if row.end() <= wanted {
+            return Ok(None);
         }
+        while row.first > wanted {
+            let reaches = |row: &Row| row.end() > wanted;
+            match self.step_back(of, &row, |jump| jump.end > wanted, reaches)? {
+                Some(older) => (block, row) = older,
+                None => break,
+            }
+        }
+        Ok(Some((block, row)))
+    }
+
+    /// One step to an older row that `reaches` what is sought: by the jump, if that says so and what
+    /// it leads to still does, else to the block before.
+    fn step_back(
+        &self,
+        of: (&str, i32),
+        row: &Row,
+        may_jump: impl Fn(&Back) -> bool,
+        reaches: impl Fn(&Row) -> bool,
+    ) -> Result<Option<(BlockFile<'_>, Row)>, BlockError> {
+        let jump = row.jump.filter(may_jump).map(|jump| (jump.block, jump.slot));
+        for target in [jump, row.prev].into_iter().flatten() {
+            if let Some(older) = self.linked(of, target)?
+                && reaches(&older.1)
+            {
+                return Ok(Some(older));
+            }
+        }
+        Ok(None)
     }
 
     /// Up to `count` entries of a queue with offsets from `from` on, with their offsets. Damage may
     /// have left gaps; what was deleted is left out.
     pub fn entries(
         &self,
+        of: (&str, i32),
         link: Link,
         from: i64,
         count: usize,
@@ -289,7 +403,7 @@ impl Blocks {
         let mut found = Vec::new();
         let mut next = from;
         for _ in 0..BLOCKS_MAX {
-            let Some((mut block, row)) = self.follow(link, next)? else { break };
+            let Some((mut block, row)) = self.follow(of, link, next)? else { break };
             let first = next.max(row.first);
             let entries = block.entries(&row, first, count - found.len())?;
             next = first.saturating_add(entries.len() as i64);
@@ -302,50 +416,48 @@ impl Blocks {
     }
 
     /// The entry of an offset.
-    pub fn entry(&self, link: Link, offset: i64) -> Result<Option<Entry>, BlockError> {
-        let found = self.entries(link, offset, 1)?;
+    pub fn entry(
+        &self,
+        of: (&str, i32),
+        link: Link,
+        offset: i64,
+    ) -> Result<Option<Entry>, BlockError> {
+        let found = self.entries(of, link, offset, 1)?;
         Ok(found.first().filter(|(at, _)| *at == offset).map(|(_, entry)| *entry))
     }
 
     /// The lowest offset whose message was stored at or after `time`; `None` if the blocks hold
     /// none.
-    pub fn seek_time(&self, link: Link, time: i64) -> Result<Option<i64>, BlockError> {
-        let mut block = self.block(link.block)?;
-        let mut row = block.row(link.slot)?;
+    pub fn seek_time(
+        &self,
+        of: (&str, i32),
+        link: Link,
+        time: i64,
+    ) -> Result<Option<i64>, BlockError> {
+        let Some((mut block, mut row)) = self.linked(of, (link.block, link.slot))? else {
+            return Ok(None);
+        };
         if row.last_time < time {
             return Ok(None);
         }
-        loop {
-            let first = self.first();
-            let next = match (row.jump, row.prev) {
-                (Some(jump), _) if jump.last_time >= time && jump.block >= first => {
-                    (jump.block, jump.slot)
-                }
-                (_, Some(prev)) if prev.0 >= first => prev,
-                // The queue begins here, or what lies before was deleted.
-                _ => break,
-            };
-            let mut older = self.block(next.0)?;
-            let older_row = older.row(next.1)?;
-            if older_row.last_time < time {
-                break;
-            }
-            (block, row) = (older, older_row);
+        let reaches = |row: &Row| row.last_time >= time;
+        while let Some(older) = self.step_back(of, &row, |jump| jump.last_time >= time, reaches)? {
+            (block, row) = older;
         }
         block.seek_time(&row, time).map(Some)
     }
 
     /// Ends a search by time.
-    pub fn finish(&self, seek: &Seek) -> Result<i64, BlockError> {
+    pub fn finish(&self, of: (&str, i32), seek: &Seek) -> Result<i64, BlockError> {
         let older = match seek.older {
-            Some(link) => self.seek_time(link, seek.first)?,
+            Some(link) => self.seek_time(of, link, seek.first)?,
             None => None,
         };
         Ok(seek.finish(older))
     }
 
     /// Positions of records that may carry a key and were stored at these times, the newest first,
-    /// up to `max`.
+    /// up to `max`. Of the blocks that may hold such records the newest [`KEY_BLOCKS_MAX`] are read.
     pub fn keys(
         &self,
         hash: u32,
@@ -353,19 +465,30 @@ impl Blocks {
         max: usize,
     ) -> Result<Vec<PhysicalOffset>, BlockError> {
         let mut found = Vec::new();
-        for begin in self.begins().into_iter().rev() {
-            let mut block = match self.block(begin) {
-                Err(BlockError::Missing(_)) => continue,
-                block => block?,
-            };
-            if block.head.last_time < *times.start() || found.len() >= max {
+        for block in self.below(self.stored_until(*times.end())?).take(KEY_BLOCKS_MAX) {
+            let mut block = block?;
+            // No message up to the block's end is younger than that.
+            if block.head.store_timestamp < *times.start() || found.len() >= max {
                 break;
             }
-            if block.head.first_time <= *times.end() {
-                found.extend(block.keys(hash, max - found.len())?);
-            }
+            found.extend(block.keys(hash, max - found.len())?);
         }
         Ok(found)
+    }
+
+    /// The end of the newest block that may hold messages stored at or before `time`, or more.
+    fn stored_until(&self, time: i64) -> Result<u64, BlockError> {
+        let begins = self.begins();
+        let (mut low, mut high) = (0, begins.len());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let before = match self.block(begins[middle]) {
+                Err(BlockError::Missing(begin)) if begin < self.first() => true,
+                block => block?.head.store_timestamp <= time,
+            };
+            if before { low = middle + 1 } else { high = middle }
+        }
+        Ok(begins.get(low + 1).copied().unwrap_or(u64::MAX))
     }
 
     /// What the index knows of the record at a position, if a block covers it: its queue's entry.
@@ -374,11 +497,15 @@ impl Blocks {
         position: PhysicalOffset,
         (topic, queue, offset): (&str, i32, i64),
     ) -> Result<Option<Entry>, BlockError> {
+        let first = self.first();
+        if position.0 < first || position.0 >= self.until.load(Ordering::Acquire) {
+            return Ok(None);
+        }
         let begin = self.begins.read().range(..=position.0).next_back().copied();
-        let Some(begin) = begin else { return Ok(None) };
+        let begin = begin.filter(|begin| *begin >= first).ok_or(BlockError::Missing(first))?;
         let mut block = self.block(begin)?;
         if position.0 >= block.head.end {
-            return Ok(None);
+            return Err(BlockError::Missing(block.head.end));
         }
         let Some((_, row)) = block.find(topic, queue)? else { return Ok(None) };
         if !(row.first..row.end()).contains(&offset) {
@@ -390,15 +517,14 @@ impl Blocks {
     /// For a block that is made again: the newest older block of each of its queues.
     pub fn older(&self, new: &NewBlock) -> Result<Older, BlockError> {
         let mut older = Older::new();
-        let below: Vec<u64> = self.begins.read().range(..new.begin).rev().copied().collect();
-        for begin in below {
-            if older.len() == new.queues.len() {
+        // A queue that begins here has nothing older.
+        let wanted = new.queues.values().filter(|queue| queue.first > 0).count();
+        for block in self.below(new.begin) {
+            if older.len() >= wanted {
                 break;
             }
-            let mut block = match self.block(begin) {
-                Err(BlockError::Missing(_)) => continue,
-                block => block?,
-            };
+            let mut block = block?;
+            let begin = block.head.begin;
             for (slot, (topic, row)) in block.directory()?.into_iter().enumerate() {
                 let at = (topic, row.queue);
                 // A topic that was made again begins anew.
@@ -413,6 +539,44 @@ impl Blocks {
     }
 }
 
+/// Blocks from the newest to the oldest. What is covered by none, but should be, is an error: its
+/// block can be made again.
+struct Below<'a> {
+    blocks: &'a Blocks,
+    /// Those that are left, rising.
+    begins: Vec<u64>,
+    /// Where the block before begins.
+    covered: u64,
+}
+
+impl<'a> Iterator for Below<'a> {
+    type Item = Result<BlockFile<'a>, BlockError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let first = self.blocks.first();
+        if self.covered <= first {
+            return None;
+        }
+        let hole = std::mem::replace(&mut self.covered, 0);
+        let notices = rules::holds(Rule::MissingBlock);
+        let Some(begin) = self.begins.pop() else {
+            return notices.then_some(Err(BlockError::Missing(first)));
+        };
+        let block = match self.blocks.block(begin) {
+            // It was deleted meanwhile.
+            Err(BlockError::Missing(_)) if begin < self.blocks.first() => return None,
+            Ok(block) if block.head.end < hole && notices => {
+                Err(BlockError::Missing(block.head.end))
+            }
+            block => block,
+        };
+        if block.is_ok() {
+            self.covered = begin;
+        }
+        Some(block)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -420,6 +584,7 @@ mod tests {
     use super::*;
     use crate::disk::fault::FaultDisk;
     use crate::disk::{Disk, Open};
+    use crate::files;
     use crate::index::block::NewQueue;
     use crate::index::keys;
     use crate::read::Place;
@@ -438,14 +603,22 @@ mod tests {
     fn sparse(disk: &FaultDisk, count: u64, queues: &[i32]) -> (Blocks, Older) {
         let disk: Arc<dyn Disk> = Arc::new(disk.clone());
         let dir = Path::new(DATA_DIR);
-        disk.create_dir(dir).unwrap();
-        let files = Arc::new(Files::open(disk, dir, 1 << 30).unwrap());
+        disk.create_dir(&dir.join(files::DIR)).unwrap();
+        // One log file for a few blocks each, or for many: only their names count here.
+        let file_size = if count > 100 { 1 << 40 } else { STRETCH };
+        for base in (0..count * STRETCH).step_by(file_size as usize) {
+            let path = dir.join(files::DIR).join(format!("{base:020}"));
+            disk.open(&path, Open::Create).unwrap();
+        }
+        let files = Arc::new(Files::open(disk, dir, file_size).unwrap());
         let identity = Identity { number: [1; 16], writer: 2 };
         let blocks = Blocks::open(files, dir.to_owned(), identity, |_| None).unwrap();
+        blocks.reach_to(PhysicalOffset(0));
         let mut older = Older::new();
         for block in 0..count {
             let (begin, end) = (block * STRETCH, (block + 1) * STRETCH);
-            let mut new = NewBlock { begin, end, ..NewBlock::default() };
+            let store_timestamp = entry(block, 1).store_timestamp;
+            let mut new = NewBlock { begin, end, store_timestamp, ..NewBlock::default() };
             for queue in queues.iter().filter(|queue| block % **queue as u64 == 0) {
                 let first = (block / *queue as u64) as i64 * 2;
                 let entries = vec![entry(block, 0), entry(block, 1)];
@@ -461,6 +634,10 @@ mod tests {
             }
         }
         (blocks, older)
+    }
+
+    fn of(queue: i32) -> (&'static str, i32) {
+        ("t", queue)
     }
 
     fn link(older: &Older, queue: i32) -> Link {
@@ -481,13 +658,16 @@ mod tests {
                 let (offset, block) = (number as i64 * 2 + 1, number * queue as u64);
                 let link = link(&older, queue);
                 let needed = reads(&mut || {
-                    assert_eq!(blocks.entry(link, offset).unwrap(), Some(entry(block, 1)));
+                    assert_eq!(
+                        blocks.entry(of(queue), link, offset).unwrap(),
+                        Some(entry(block, 1))
+                    );
                 });
                 // The head, a row and the entries of at most about the square of the logarithm.
                 assert!(needed < 200, "{needed} reads for {queue}:{offset}");
                 let time = entry(block, 1).store_timestamp;
                 let needed = reads(&mut || {
-                    assert_eq!(blocks.seek_time(link, time).unwrap(), Some(offset));
+                    assert_eq!(blocks.seek_time(of(queue), link, time).unwrap(), Some(offset));
                 });
                 assert!(needed < 400, "{needed} reads for the time of {queue}:{offset}");
             }
@@ -503,7 +683,7 @@ mod tests {
     fn entries_go_on_over_blocks_and_begin_where_deletion_ended() {
         let (blocks, older) = sparse(&FaultDisk::default(), 40, &[1, 3]);
         let offsets = |queue, from, count| -> Vec<i64> {
-            let found = blocks.entries(link(&older, queue), from, count).unwrap();
+            let found = blocks.entries(of(queue), link(&older, queue), from, count).unwrap();
             found.into_iter().map(|(offset, _)| offset).collect()
         };
         assert_eq!(offsets(3, 5, 4), [5, 6, 7, 8]);
@@ -511,14 +691,117 @@ mod tests {
         assert!(offsets(1, 80, 10).is_empty());
         // A row's jump may lead to what is deleted.
         for block in 0..10 {
+            blocks.files().delete(block * STRETCH).unwrap();
             blocks.remove(block * STRETCH).unwrap();
         }
         for from in [0, 5, 19, 20] {
             assert_eq!(offsets(1, from, 2), [20, 21]);
         }
         assert_eq!(offsets(3, 0, 2), [8, 9]);
-        assert_eq!(blocks.seek_time(link(&older, 1), 0).unwrap(), Some(20));
-        assert_eq!(blocks.seek_time(link(&older, 1), 39_002).unwrap(), None);
+        assert_eq!(blocks.seek_time(of(1), link(&older, 1), 0).unwrap(), Some(20));
+        assert_eq!(blocks.seek_time(of(1), link(&older, 1), 39_002).unwrap(), None);
+    }
+
+    #[test]
+    fn a_query_by_key_reads_a_bounded_number_of_blocks() {
+        const COUNT: u64 = 4 * KEY_BLOCKS_MAX as u64;
+        let (blocks, _) = sparse(&FaultDisk::default(), COUNT, &[COUNT as i32]);
+        let query = |number: u64, times: RangeInclusive<i64>| {
+            let before = blocks.reads();
+            let found = blocks.keys(keys::hash("t", &format!("k{number}")), &times, 10).unwrap();
+            (found == [PhysicalOffset(number * STRETCH)], blocks.reads() - before)
+        };
+        let always = i64::MIN..=i64::MAX;
+        let (last, old) = (COUNT - 1, COUNT / 8);
+        // Nothing is known of the key: a few pages of each block up to the limit.
+        let (found, reads) = query(COUNT, always.clone());
+        assert!(!found && reads <= 5 * KEY_BLOCKS_MAX as u64, "{reads}");
+        assert!(query(last, always.clone()).0);
+        assert!(query(COUNT - KEY_BLOCKS_MAX as u64, always.clone()).0);
+        assert!(!query(old, always).0);
+        // With its time an old one is found all the same, without a look at the newer ones.
+        let time = entry(old, 0).store_timestamp;
+        let (found, reads) = query(old, time - 1..=time + 1);
+        assert!(found && reads < 50, "{reads}");
+        let (found, reads) = query(old, time - 1_000_000..=time);
+        assert!(found && reads <= 5 * KEY_BLOCKS_MAX as u64, "{reads}");
+    }
+
+    /// A stretch without a message said nothing of its time, and that ended the search.
+    #[test]
+    fn a_query_by_key_passes_over_a_block_without_messages() {
+        let (blocks, _) = sparse(&FaultDisk::default(), 1, &[1]);
+        let (begin, end) = (STRETCH, 2 * STRETCH);
+        blocks.files().at_or_make(PhysicalOffset(begin)).unwrap();
+        let empty = NewBlock { begin, end, store_timestamp: 9_000, ..NewBlock::default() };
+        blocks.add(&empty).unwrap();
+        let found = blocks.keys(keys::hash("t", "k0"), &(0..=i64::MAX), 10).unwrap();
+        assert_eq!(found, [PhysicalOffset(0)]);
+    }
+
+    /// Seed 85 of the simulation: a jump led to a block that holds the queue no more, and the search
+    /// ended before the block between.
+    #[test]
+    fn a_block_that_was_made_again_without_a_queue_hides_no_other() {
+        let disk = FaultDisk::default();
+        let (blocks, older) = sparse(&disk, 3, &[1, 2]);
+        // Damage to the log took all of queue 1: the other queue stands in its place.
+        let entries = vec![entry(0, 0), entry(0, 1)];
+        let queues = [(("t".to_owned(), 2), NewQueue { entries, ..NewQueue::default() })].into();
+        let again = NewBlock { end: STRETCH, queues, again: true, ..NewBlock::default() };
+        blocks.add(&again).unwrap();
+        let all = |queue| blocks.entries(of(queue), link(&older, queue), 0, 10).unwrap();
+        let offsets = |queue| all(queue).iter().map(|(offset, _)| *offset).collect::<Vec<_>>();
+        assert_eq!((offsets(1), offsets(2)), (vec![2, 3, 4, 5], vec![0, 1, 2, 3]));
+        assert_eq!(all(2)[0].1, entry(0, 0));
+        assert_eq!(blocks.seek_time(of(1), link(&older, 1), 0).unwrap(), Some(2));
+        // Seed 223: one that follows such a block leads on to what lies before that.
+        let queues = [(("t".to_owned(), 2), NewQueue::default())].into();
+        let (begin, end) = (2 * STRETCH, 3 * STRETCH);
+        let again = NewBlock { begin, end, queues, again: true, ..NewBlock::default() };
+        blocks.add(&again).unwrap();
+        blocks.files().at_or_make(PhysicalOffset(end)).unwrap();
+        let entries = vec![entry(3, 0)];
+        let queues = [(("t".to_owned(), 1), NewQueue { first: 6, entries, ..NewQueue::default() })];
+        let mut next = NewBlock {
+            begin: end,
+            end: end + STRETCH,
+            queues: queues.into(),
+            ..NewBlock::default()
+        };
+        blocks.lead_back(&mut next, &older).unwrap();
+        assert_eq!(next.queues[&("t".to_owned(), 1)].prev, Some((STRETCH, 0)));
+        assert_eq!(blocks.seek_time(of(2), link(&older, 2), 0).unwrap(), Some(0));
+    }
+
+    #[test]
+    fn a_block_that_is_gone_is_missed_by_every_look_up() {
+        for gone in 0..3 {
+            let disk = FaultDisk::default();
+            let (blocks, older) = sparse(&disk, 3, &[1]);
+            disk.remove(&block::path(Path::new(DATA_DIR), gone * STRETCH)).unwrap();
+            let files = blocks.files().clone();
+            let identity = Identity { number: [1; 16], writer: 2 };
+            let restarted = Blocks::open(files, DATA_DIR.into(), identity, |_| None).unwrap();
+            restarted.reach_to(PhysicalOffset(3 * STRETCH));
+            let hash = keys::hash("t", &format!("k{gone}"));
+            let (offset, at) = (gone as i64 * 2, PhysicalOffset(gone * STRETCH));
+            for blocks in [&blocks, &restarted] {
+                let missed = |error: Option<BlockError>| {
+                    let missed = match error {
+                        Some(BlockError::Damaged(begin) | BlockError::Missing(begin)) => {
+                            begin == at.0
+                        }
+                        _ => false,
+                    };
+                    assert!(missed, "block {gone}");
+                };
+                missed(blocks.entry(of(1), link(&older, 1), offset).err());
+                missed(blocks.keys(hash, &(i64::MIN..=i64::MAX), 10).err());
+                missed(blocks.at(at, ("t", 1, offset)).err());
+                missed(blocks.check_directories(PhysicalOffset(3 * STRETCH)).err());
+            }
+        }
     }
 
     #[test]
@@ -530,15 +813,15 @@ mod tests {
         let file = disk.open(&path, Open::Write).unwrap();
         for at in (0..whole.len()).step_by(37) {
             file.write_at(&[&[whole[at] ^ 4]], at as u64).unwrap();
-            let read = blocks.entry(link(&older, 1), 3);
+            let read = blocks.entry(of(1), link(&older, 1), 3);
             assert!(matches!(read, Err(BlockError::Damaged(STRETCH))), "{at}: {read:?}");
             file.write_at(&[&whole[at..=at]], at as u64).unwrap();
         }
-        assert_eq!(blocks.entry(link(&older, 1), 3).unwrap(), Some(entry(1, 1)));
+        assert_eq!(blocks.entry(of(1), link(&older, 1), 3).unwrap(), Some(entry(1, 1)));
         // Cut, and empty.
         for size in [4095, 0] {
             file.set_size(size).unwrap();
-            assert!(matches!(blocks.entry(link(&older, 1), 3), Err(BlockError::Damaged(_))));
+            assert!(matches!(blocks.entry(of(1), link(&older, 1), 3), Err(BlockError::Damaged(_))));
         }
     }
 }
