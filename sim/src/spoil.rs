@@ -73,19 +73,20 @@ impl World<'_> {
         paths
     }
 
-    /// Snapshots without which the state is still known: all, if no log file was deleted yet; else
-    /// one of two that are whole and no older than the last deletion.
-    fn spoilable_snapshots(&self) -> Vec<PathBuf> {
+    /// Snapshots without which the state must still be known: all, if no log file was deleted yet;
+    /// else one, as there must be two that are no older than the last deletion. Then none, until
+    /// there are two again.
+    fn spoilable_snapshots(&mut self) -> Vec<PathBuf> {
         let snapshots = self.files_of(snapshot::DIR);
         let whole = |path: &&PathBuf| {
             let serves = position_of(path) >= self.snapshots_from;
             serves && self.seam.readable_content(path).is_some_and(|content| is_whole(&content))
         };
-        let all_is_there = self.log_files().keys().next().is_none_or(|first| *first == 0);
-        if all_is_there || snapshots.iter().filter(whole).count() > 1 {
-            return snapshots;
+        if snapshots.iter().filter(whole).count() > 1 {
+            self.last_snapshot = false;
         }
-        Vec::new()
+        let all_is_there = self.log_files().keys().next().is_none_or(|first| *first == 0);
+        if all_is_there || !self.last_snapshot { snapshots } else { Vec::new() }
     }
 
     fn spoil(&mut self, path: &Path) {
@@ -112,6 +113,7 @@ impl World<'_> {
             self.seam.take_away(path);
         }
         self.spoiled.insert(position_of(path));
+        self.last_snapshot |= path.parent().is_some_and(|dir| dir.ends_with(snapshot::DIR));
         self.books.index_is_bad = true;
         self.events.add(|| format!("{} {what}", path.display()));
     }

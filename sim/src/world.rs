@@ -52,6 +52,8 @@ pub(crate) struct World<'e> {
     pub(crate) spoiled: BTreeSet<u64>,
     /// Older snapshots may not know what was deleted.
     pub(crate) snapshots_from: u64,
+    /// Perhaps only one of these is left.
+    pub(crate) last_snapshot: bool,
     /// The log ended here at a start after the damage: no later start may end it before.
     pub(crate) stands: u64,
     /// The power went since the broker did: nothing is left that a power cut can take.
@@ -91,6 +93,7 @@ impl<'e> World<'e> {
             spoils: mode == Mode::Spoil,
             spoiled: BTreeSet::new(),
             snapshots_from: 0,
+            last_snapshot: false,
             stands: 0,
             settled: true,
             last_start: 0,
