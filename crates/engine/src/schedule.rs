@@ -47,6 +47,14 @@ impl Engine {
         }
     }
 
+    /// Whether a message waits for its time.
+    pub(crate) fn has_delayed(&self) -> bool {
+        let Some(topic) = self.state.topics.by_name(SCHEDULE_TOPIC) else { return false };
+        self.state.delayed.iter().enumerate().any(|(level, delivered)| {
+            topic.queue(level as i32).is_some_and(|queue| *delivered < queue.index.next())
+        })
+    }
+
     pub(crate) fn deliver_level(&mut self, level: usize, now: i64, out: &mut Output) {
         let delay = self.config.delay_levels_ms[level];
         let from = self.state.delayed[level];

@@ -213,6 +213,13 @@ impl Engine {
         }
     }
 
+    /// Whether something soon has to be done without anybody asking.
+    pub fn waits_for_time(&self) -> bool {
+        self.deadlines.count() + self.pending.count() > 0
+            || self.state.offsets.is_dirty()
+            || self.has_delayed()
+    }
+
     /// Puts some of the committed offsets into the log, if it takes anything.
     fn write_offsets(&mut self) {
         if self.takes_no_changes().is_some() {

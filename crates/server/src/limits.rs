@@ -37,6 +37,8 @@ pub const DESCRIPTORS_RESERVED: u64 = 256;
 pub const SWEEP_SECONDS: u64 = 5;
 /// The engine's tick, in ms: the precision of delays and waiting pulls.
 pub const TICK_MS: u64 = 20;
+/// The same while nothing waits for its time: a pull that comes then is that much less precise.
+pub const IDLE_TICK_MS: u64 = 100;
 /// Threads that read from the disk.
 pub const READERS: usize = 2;
 /// Reads that wait for one client which does not read what is there for it.

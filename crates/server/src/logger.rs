@@ -17,7 +17,7 @@ use kerolox_log::flush::Writer;
 use parking_lot::{Condvar, Mutex};
 
 use crate::core::{Core, Shared};
-use crate::limits::{IN_FLIGHT_MAX, OVERLOAD_MS, TICK_MS};
+use crate::limits::{IDLE_TICK_MS, IN_FLIGHT_MAX, OVERLOAD_MS, TICK_MS};
 use crate::options::Durability;
 
 /// How the log thread is woken.
@@ -52,6 +52,8 @@ pub struct Logger {
     durability: Durability,
     housekeeping: Thread,
     last_tick: Instant,
+    /// Nothing waits for its time.
+    quiet: bool,
     last_sync: Instant,
     last_round: Instant,
     /// The last round was a seal that says that all is flushed: nothing follows it while idle.
@@ -82,6 +84,7 @@ impl Logger {
             durability,
             housekeeping,
             last_tick: now,
+            quiet: false,
             last_sync: now,
             last_round: now,
             settled: false,
@@ -100,7 +103,8 @@ impl Logger {
                     self.stop();
                     return;
                 }
-                self.shared.log.wait(Duration::from_millis(TICK_MS));
+                let at_most = if self.quiet { IDLE_TICK_MS } else { TICK_MS };
+                self.shared.log.wait(Duration::from_millis(at_most));
                 rounds = self.fetch();
             }
             if self.shared.failed().is_some() {
@@ -162,6 +166,7 @@ impl Logger {
         let mut rounds = core.engine.log.take_rounds();
         let behind = self.writer.watermarks();
         let unflushed = behind.flushed < behind.written;
+        self.quiet = !unflushed && !core.engine.waits_for_time();
         if rounds.is_empty() && !self.settled && !unflushed && self.last_round.elapsed() >= SETTLE {
             rounds = core.engine.log.take_last_seal();
             self.settled = true;
