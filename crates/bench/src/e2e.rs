@@ -66,6 +66,15 @@ pub struct Args {
     /// Seconds before those.
     #[arg(long, default_value_t = 2.0)]
     pub warm_up: f64,
+    /// For --surge-for seconds so many times as many messages, from --surge-from on.
+    #[arg(long, value_name = "FACTOR", requires = "surge_for")]
+    pub surge: Option<f64>,
+    /// Seconds of the measured time before the surge.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10.0, requires = "surge")]
+    pub surge_from: f64,
+    /// Seconds that the surge lasts.
+    #[arg(long, value_name = "SECONDS", requires = "surge")]
+    pub surge_for: Option<f64>,
     /// Seconds that the last messages may take.
     #[arg(long, default_value_t = 10.0)]
     pub grace: f64,
@@ -90,6 +99,8 @@ struct Books {
     /// Of other runs, or damaged.
     foreign: u64,
     latencies: Latencies,
+    /// The same with a surge, of each second of the measured time.
+    by_second: Option<Vec<Latencies>>,
     /// Those of the messages that were to be sent when times were not measured yet.
     measured: u64,
 }
@@ -112,9 +123,17 @@ impl Args {
             duration: self.duration,
             warm_up: self.warm_up,
             rate: Some(self.rate),
+            surge: self.surge(),
             binary: self.binary,
             ..plain
         }
+    }
+
+    fn surge(&self) -> Option<produce::Surge> {
+        let (factor, length) = (self.surge?, self.surge_for?);
+        let seconds = Duration::from_secs_f64;
+        let from = seconds(self.warm_up) + seconds(self.surge_from);
+        Some(produce::Surge { from, length: seconds(length), factor })
     }
 
     fn consume(&self) -> consume::Args {
@@ -135,11 +154,22 @@ async fn both(args: &Args, output: Output) -> anyhow::Result<Summary> {
     let (sending, reading) = (args.produce(), args.consume());
     produce::check(&sending)?;
     ensure!((0.0..1e6).contains(&args.grace), "--grace {} is no number of seconds", args.grace);
+    if let (Some(factor), Some(length)) = (args.surge, args.surge_for) {
+        ensure!((1.0..=1000.0).contains(&factor), "--surge {factor} is not between 1 and 1000");
+        let is_time = |seconds: f64| seconds >= 1.0 && seconds < args.duration;
+        ensure!(
+            is_time(args.surge_from) && is_time(length) && is_time(args.surge_from + length),
+            "the surge, from {} s on for {length} s, must lie within --duration {}, with a second or more before it",
+            args.surge_from,
+            args.duration
+        );
+    }
     let client = args.target.client(produce::form(&sending));
     let masters = args.target.masters_or_create(&client, &args.topic, args.queues).await?;
     let run = produce::run_id();
     let tally = consume::Shared::default();
-    let books = Arc::new(Mutex::new(Books { run, ..Books::default() }));
+    let by_second = args.surge.map(|_| Vec::new());
+    let books = Arc::new(Mutex::new(Books { run, by_second, ..Books::default() }));
 
     // The consumers are there first; what comes before the producers' clock is known is kept.
     let clock: Arc<Mutex<Option<Job>>> = Arc::default();
@@ -211,7 +241,15 @@ impl Books {
             && due >= job.measured_from()
         {
             self.measured += 1;
-            self.latencies.record(now.saturating_duration_since(due));
+            let latency = now.saturating_duration_since(due);
+            self.latencies.record(latency);
+            if let Some(seconds) = &mut self.by_second {
+                let second = (due - job.measured_from()).as_secs() as usize;
+                if seconds.len() <= second {
+                    seconds.resize_with(second + 1, Latencies::default);
+                }
+                seconds[second].record(latency);
+            }
         }
     }
 

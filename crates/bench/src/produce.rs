@@ -21,16 +21,19 @@ use crate::template::{Common, Template, numbered};
 use crate::{body, exit_code, report, runtime, stats, verify};
 
 mod link;
+mod pace;
 mod pacer;
 mod slots;
 mod summary;
 mod tally;
 mod worker;
 
+pub(crate) use pace::Surge;
 pub use summary::Summary;
 pub(crate) use tally::Tally;
 
 use link::Link;
+use pace::Pace;
 use tally::Live;
 use worker::{Plan, Worker};
 
@@ -98,6 +101,9 @@ pub struct Args {
     /// Topics, each with its number behind its name: `bench topics` writes to many.
     #[arg(skip = 1u32)]
     pub topics: u32,
+    /// With a rate: more for a while.
+    #[arg(skip)]
+    pub(crate) surge: Option<Surge>,
 }
 
 impl Args {
@@ -124,6 +130,7 @@ impl Args {
             json: false,
             batch: 1,
             topics: 1,
+            surge: None,
         }
     }
 }
@@ -247,9 +254,10 @@ impl Job {
             timeout: Duration::from_secs_f64(args.timeout),
             reconnect: args.reconnect,
             // Worker t's requests are due one interval of its own apart, shifted against the others'.
-            interval: args
-                .rate
-                .map(|rate| Duration::from_secs_f64(threads as f64 * f64::from(args.batch) / rate)),
+            pace: args.rate.map(|rate| Pace {
+                interval: Duration::from_secs_f64(threads as f64 * f64::from(args.batch) / rate),
+                surge: args.surge,
+            }),
         };
         let mut shares: Vec<Vec<Link>> = (0..threads).map(|_| Vec::new()).collect();
         for (i, link) in links.into_iter().enumerate() {
@@ -261,7 +269,8 @@ impl Job {
             let writer = writer.as_ref().map(Writer::another);
             let tally = Tally::new(measured_from, plan.stop, writer, noted);
             let mut plan = plan;
-            plan.start += plan.interval.unwrap_or_default().mul_f64(t as f64 / threads as f64);
+            let interval = plan.pace.map_or(Duration::ZERO, |pace| pace.interval);
+            plan.start += interval.mul_f64(t as f64 / threads as f64);
             let worker = Worker::new(plan, share, tally, live.clone())?;
             let results = results.clone();
             thread::Builder::new().name(format!("bench-{t}")).spawn(move || {
@@ -280,9 +289,9 @@ impl Job {
 
     /// When a message was to be sent, of an open loop of one thread without batches.
     pub(crate) fn due(&self, producer: u32, sequence: u64) -> Option<Instant> {
-        let interval = self.plan.interval?;
+        let pace = self.plan.pace?;
         let n = sequence * u64::from(self.connections) + u64::from(producer);
-        Some(worker::due_at(self.plan.start, interval, n))
+        Some(pace.due_at(self.plan.start, n))
     }
 
     /// How much was acknowledged by the workers that have ended.

@@ -23,9 +23,14 @@ impl Latencies {
         self.0.saturating_record(micros);
     }
 
+    /// Adds `other`.
+    pub(crate) fn add(&mut self, other: &Latencies) {
+        self.0.add(&other.0).expect("all histograms have the same bounds");
+    }
+
     /// Adds `other`, and empties it.
     pub(crate) fn take(&mut self, other: &mut Latencies) {
-        self.0.add(&other.0).expect("all histograms have the same bounds");
+        self.add(other);
         other.0.reset();
     }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::{Args, Books};
+use crate::stats::Latencies;
 use crate::{consume, produce, report, stats};
 
 /// How long messages took, and what became of them.
@@ -29,6 +30,9 @@ pub struct Summary {
     pub latency_us: stats::Summary,
     /// From when a message was to be sent until the producer had the answer.
     pub produce_latency_us: stats::Summary,
+    /// With a surge.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub surge: Option<Surge>,
     /// From here on: the whole run, warm-up included.
     pub sent: u64,
     pub acknowledged: u64,
@@ -43,6 +47,43 @@ pub struct Summary {
     pub damaged: u64,
     /// Refusals of sends and of pulls, by response code.
     pub errors: BTreeMap<i32, u64>,
+}
+
+/// What a surge did to the latencies. A message counts for the time at which it was to be sent.
+#[derive(Debug, Clone, Serialize)]
+pub struct Surge {
+    pub factor: f64,
+    pub before_us: stats::Summary,
+    pub during_us: stats::Summary,
+    pub after_us: stats::Summary,
+    /// Seconds from its end until the first second whose p99 is at most twice what it was before;
+    /// none if there was no such second.
+    pub recovered_s: Option<u64>,
+}
+
+impl Surge {
+    fn new(args: &Args, by_second: &[Latencies]) -> Option<Self> {
+        let (factor, length) = (args.surge?, args.surge_for?);
+        let from = (args.surge_from as usize).min(by_second.len());
+        let until = ((args.surge_from + length).ceil() as usize).min(by_second.len());
+        let sum = |seconds: &[Latencies]| {
+            let mut sum = Latencies::default();
+            seconds.iter().for_each(|second| sum.add(second));
+            sum.summary()
+        };
+        let before_us = sum(&by_second[..from]);
+        let calm = |second: &Latencies| {
+            let p99 = second.summary().p99;
+            p99 > 0 && p99 <= before_us.p99 * 2
+        };
+        Some(Surge {
+            factor,
+            before_us,
+            during_us: sum(&by_second[from..until]),
+            after_us: sum(&by_second[until..]),
+            recovered_s: by_second[until..].iter().position(calm).map(|second| second as u64),
+        })
+    }
 }
 
 impl Summary {
@@ -77,6 +118,7 @@ impl Summary {
             messages: books.measured,
             latency_us: books.latencies.summary(),
             produce_latency_us: sent.latencies.summary(),
+            surge: books.by_second.as_ref().and_then(|seconds| Surge::new(args, seconds)),
             sent: sent.sent,
             acknowledged: sent.acknowledged,
             unacknowledged: sent.unacknowledged,
@@ -107,6 +149,15 @@ impl std::fmt::Display for Summary {
         writeln!(f, "rate      {} msg/s over {} s", self.msg_per_s, self.seconds)?;
         writeln!(f, "latency   {}", self.latency_us)?;
         writeln!(f, "produce   {}", self.produce_latency_us)?;
+        if let Some(surge) = &self.surge {
+            writeln!(f, "before    {}", surge.before_us)?;
+            writeln!(f, "× {:<7} {}", surge.factor, surge.during_us)?;
+            writeln!(f, "after     {}", surge.after_us)?;
+            match surge.recovered_s {
+                Some(seconds) => writeln!(f, "recovered {seconds} s after the surge")?,
+                None => writeln!(f, "recovered not within the run")?,
+            }
+        }
         let Summary { sent, acknowledged, received, lost, doubled, out_of_order, damaged, .. } =
             self;
         writeln!(

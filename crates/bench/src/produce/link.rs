@@ -15,7 +15,7 @@ use mio::{Interest, Registry, Token};
 
 use super::slots::{Sending, Slots};
 use super::tally::Tally;
-use super::worker::{Core, due_at};
+use super::worker::Core;
 use crate::ledger::Ack;
 use crate::template::{Patch, Template};
 
@@ -168,13 +168,13 @@ impl Link {
             if self.requests >= self.place.requests_max {
                 break;
             }
-            let started = match core.plan.interval {
+            let started = match core.plan.pace {
                 None => now,
                 Some(_) if self.done == self.due => break,
-                Some(interval) => {
+                Some(pace) => {
                     let n = self.done * core.links + self.index;
                     self.done += 1;
-                    due_at(core.plan.start, interval, n)
+                    pace.due_at(core.plan.start, n)
                 }
             };
             let sequence = self.requests * batch;

@@ -8,6 +8,7 @@ use anyhow::Context;
 use mio::{Events, Poll, Token};
 
 use super::link::Link;
+use super::pace::Pace;
 use super::pacer::Pacer;
 use super::tally::{Live, Tally};
 
@@ -26,8 +27,8 @@ pub(crate) struct Plan {
     /// How long an answer is awaited.
     pub(crate) timeout: Duration,
     pub(crate) reconnect: bool,
-    /// Open loop: a message of this worker is due every so often.
-    pub(crate) interval: Option<Duration>,
+    /// Open loop.
+    pub(crate) pace: Option<Pace>,
 }
 
 /// A thread's connections and counts.
@@ -74,7 +75,7 @@ impl Worker {
             link.register(poll.registry(), index)?;
         }
         let token = Token(links.len());
-        let pacer = plan.interval.map(|_| Pacer::new(poll.registry(), token)).transpose()?;
+        let pacer = plan.pace.map(|_| Pacer::new(poll.registry(), token)).transpose()?;
         let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let core = Core {
             plan,
@@ -90,7 +91,7 @@ impl Worker {
         let mut events = Events::with_capacity(1024);
         let mut published = (0, 0);
         let mut next_tick = Instant::now() + TICK;
-        if self.core.plan.interval.is_none() {
+        if self.core.plan.pace.is_none() {
             self.links.iter_mut().for_each(|link| link.fill(&mut self.core));
         }
         loop {
@@ -124,12 +125,12 @@ impl Worker {
 
     /// Open loop: hands out the messages that have become due, to one link after the other.
     fn pace(&mut self) {
-        let Plan { start, stop, interval: Some(interval), .. } = self.core.plan else { return };
+        let Plan { start, stop, pace: Some(pace), .. } = self.core.plan else { return };
         let now = Instant::now();
         if now >= stop {
             return;
         }
-        while due_at(start, interval, self.due) <= now {
+        while pace.due_at(start, self.due) <= now {
             let index = (self.due % self.core.links) as usize;
             self.due += 1;
             self.links[index].due(&mut self.core);
@@ -163,21 +164,15 @@ impl Worker {
 
     /// How long the loop may sleep.
     fn pause(&mut self, now: Instant, next_tick: Instant) -> anyhow::Result<Duration> {
-        let Plan { start, stop, interval, .. } = self.core.plan;
+        let Plan { start, stop, pace, .. } = self.core.plan;
         let until = if now < stop { next_tick.min(stop) } else { next_tick };
         let mut pause = until.saturating_duration_since(now);
-        if let (Some(pacer), Some(interval)) = (&mut self.pacer, interval) {
-            let at = due_at(start, interval, self.due);
+        if let (Some(pacer), Some(pace)) = (&mut self.pacer, pace) {
+            let at = pace.due_at(start, self.due);
             if at < stop {
                 pause = pacer.set(at, now)?.map_or(pause, |paced| paced.min(pause));
             }
         }
         Ok(pause)
     }
-}
-
-/// When message `n` of a worker is due.
-pub(crate) fn due_at(start: Instant, interval: Duration, n: u64) -> Instant {
-    let nanos = interval.as_nanos().saturating_mul(u128::from(n));
-    start + Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX / 2))
 }
