@@ -128,6 +128,9 @@ fn in_ci() -> bool {
     std::env::var_os("CI").is_some_and(|value| value == "true")
 }
 
+/// The simulation's tests belong to its ring.
+const SIM_LATER: [&str; 2] = ["--exclude", "kerolox-sim"];
+
 /// For each ring what it lacks, if anything; said before the first one runs.
 fn missing_tools(rings: &[Ring]) -> Vec<Option<String>> {
     if let Some(missing) = toolchain::CARGO.missing() {
@@ -167,13 +170,17 @@ impl Run<'_> {
 
     fn unit(&self) -> Result<()> {
         if process::exists("cargo-nextest", "--version") {
-            process::run(&mut self.cargo(&["nextest", "run", "--workspace"]))?;
+            let mut tests = self.cargo(&["nextest", "run", "--workspace"]);
+            process::run(tests.args(SIM_LATER))?;
             return process::run(&mut self.cargo(&["test", "--workspace", "--doc"]));
         }
-        process::run(&mut self.cargo(&["test", "--workspace", "--no-fail-fast"]))
+        let mut tests = self.cargo(&["test", "--workspace", "--no-fail-fast"]);
+        process::run(tests.args(SIM_LATER))
     }
 
     fn sim(&self) -> Result<()> {
+        // Its own tests run thousands of seeds: too slow without optimisation.
+        process::run(&mut self.cargo(&["test", "--profile", "sim", "-p", "kerolox-sim"]))?;
         let (seeds, from) = (self.options.seeds.to_string(), self.options.from.to_string());
         let mut sim = self.cargo(&["run", "--profile", "sim", "-p", "kerolox-sim"]);
         process::run(sim.args(["--", "--seeds", &seeds, "--from", &from]))
