@@ -93,6 +93,10 @@ pub(crate) enum Name {
     FanIn,
     /// Five groups read what is sent
     FanOut,
+    /// For a while twice as much comes as can be done
+    Surge,
+    /// Old log files are deleted while messages are sent and received
+    Retention,
     /// Ten minutes of each, at a rate that both can do
     Soak,
     /// From kill -9 with data stored to the first accepted send

@@ -148,18 +148,36 @@ enum What {
     Apache { broker: Running, namesrv: Running, port: u16, namesrv_port: u16 },
 }
 
+/// A key of `broker.conf` and its value.
+pub(super) type Setting<'a> = (&'a str, &'a str);
+
 impl System {
     /// Starts it on what is in the folder, and waits until it says that it serves.
     pub(super) fn start(setup: &Setup, name: Name, folder: &Path, flush: Flush) -> Result<Self> {
+        System::start_with(setup, name, folder, flush, None)
+    }
+
+    /// The same, with one more setting.
+    pub(super) fn start_with(
+        setup: &Setup,
+        name: Name,
+        folder: &Path,
+        flush: Flush,
+        setting: Option<Setting<'_>>,
+    ) -> Result<Self> {
+        let setting = setting.map(|(key, value)| format!("{key}={value}"));
         fs::create_dir_all(folder)?;
         let what = match name {
             Name::Kerolox => {
                 let flush_type = format!("flushDiskType={}", flush.key());
                 let added = format!("kerolox.disk.addedSyncMillis={}", flush.added_ms());
-                let set = ["--set", &flush_type, "--set", &added];
+                let mut set = vec!["--set", &flush_type, "--set", &added];
+                if let Some(setting) = &setting {
+                    set.extend(["--set", setting]);
+                }
                 What::Kerolox(Server::start_with(&setup.binary, folder, 0, &set)?)
             }
-            Name::Apache => apache(setup, folder, flush)?,
+            Name::Apache => apache(setup, folder, flush, setting)?,
         };
         Ok(System { name, what, folder: folder.to_path_buf(), frozen: false })
     }
@@ -254,7 +272,7 @@ impl System {
     }
 }
 
-fn apache(setup: &Setup, folder: &Path, flush: Flush) -> Result<What> {
+fn apache(setup: &Setup, folder: &Path, flush: Flush, more: Option<String>) -> Result<What> {
     // It logs to the console through its own logging, which warns if there is no such folder.
     fs::create_dir_all(folder.join("conf"))?;
     let (port, namesrv_port) = free_ports()?;
@@ -264,8 +282,9 @@ fn apache(setup: &Setup, folder: &Path, flush: Flush) -> Result<What> {
     let broker_conf = format!(
         "brokerClusterName=DefaultCluster\nbrokerName=apache\nbrokerId=0\nbrokerIP1=127.0.0.1\n\
          listenPort={port}\nnamesrvAddr=127.0.0.1:{namesrv_port}\nflushDiskType={}\n\
-         storePathRootDir={store}\nstorePathCommitLog={store}/commitlog\n",
-        flush.key()
+         storePathRootDir={store}\nstorePathCommitLog={store}/commitlog\n{}\n",
+        flush.key(),
+        more.unwrap_or_default()
     );
     fs::write(folder.join("broker.conf"), broker_conf)?;
     let main = "org.apache.rocketmq.namesrv.NamesrvStartup";

@@ -54,7 +54,7 @@ pub(super) fn row(run: &Run) -> Result<(String, Vec<Case>)> {
 }
 
 fn warm_up(run: &Run, system: &System) -> Result<()> {
-    let seconds = if run.quick { 2 } else { 8 };
+    let seconds = if run.quick { 2 } else { 20 };
     let args = format!(
         "e2e --topic WarmUp --rate {RATE} --warm-up 0 --duration {seconds} --broker {}",
         system.broker()

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::bench::{self, number};
 use crate::compare::measure::{self, Load, Metrics, words};
-use crate::compare::run::{Case, Pair, Run};
+use crate::compare::run::{Case, Run};
 use crate::compare::systems::{Flush, Name, System};
 
 const SHARE: f64 = 0.7;
@@ -16,7 +16,7 @@ pub(super) fn row(run: &Run) -> Result<(String, Vec<Case>)> {
     let mut cases = Vec::new();
     for flush in variants {
         let mut pair = run.pair(*flush, 8 << 30)?;
-        let maximum = maximum(run, &mut pair)?;
+        let maximum = maximum(run, pair.alone(1)?)?;
         let rate = (maximum * SHARE).round();
         let mut case = Case::new(if run.all { flush.key() } else { "" }, *flush);
         case.notes.push(format!(
@@ -75,11 +75,59 @@ pub(super) fn soak(run: &Run) -> Result<(String, Vec<Case>)> {
     Ok((title, vec![case]))
 }
 
-/// What Apache produces at most while a consumer reads along.
-fn maximum(run: &Run, pair: &mut Pair) -> Result<f64> {
-    let system = pair.alone(1)?;
+/// What a surge is sent into, as a share of the most that a system can do, and how many times that
+/// much comes: twice the most.
+const CALM: f64 = 0.3;
+const SURGE: f64 = 2.0 / CALM;
+/// Seconds before the surge, of it, and behind it. What piles up meanwhile takes a system that keeps
+/// its rate 14 s.
+const SURGE_TIMES: [f64; 3] = [8.0, 10.0, 24.0];
+const SURGE_ROUNDS: u32 = 3;
+
+/// More comes than can be done, for a while: what becomes of it, and how long it is felt.
+pub(super) fn surge(run: &Run) -> Result<(String, Vec<Case>)> {
+    let mut pair = run.pair(Flush::Sync, 20 << 30)?;
+    let mut case = Case::new("", Flush::Sync);
+    let mut most = [0.0; 2];
+    for (index, name) in Name::BOTH.into_iter().enumerate() {
+        most[index] = maximum(run, pair.alone(index)?)?;
+        case.notes.push(format!(
+            "{}: {:.0} msg/s at most while all of it is read; {:.0} come, and in the surge {:.0}",
+            name.key(),
+            most[index],
+            most[index] * CALM,
+            most[index] * CALM * SURGE
+        ));
+    }
+    let [before, during, after] = SURGE_TIMES.map(|s| if run.quick { (s / 4.0).ceil() } else { s });
+    let rounds = if run.quick { 1 } else { SURGE_ROUNDS };
+    run.rounds(&mut pair, &mut case, rounds, &mut |system, round| {
+        let rate = CALM * if system.name == Name::Kerolox { most[0] } else { most[1] };
+        let args = words(&format!(
+            "e2e --topic Surge{round} --group Surge{round} --rate {rate} --connections 16 --in-flight 64 --consumers 4 --surge {SURGE} --surge-from {before} --surge-for {during}"
+        ));
+        let seconds = before + during + after;
+        let load = Load { args, warm_up: run.warm_up, seconds };
+        let (json, mut metrics) = end_to_end(run, system, &load)?;
+        let surge = &json["surge"];
+        metrics.insert("before_p99_us", number(&surge["before_us"], "p99")?);
+        metrics.insert("surge_p99_us", number(&surge["during_us"], "p99")?);
+        metrics.insert("recovered_s", surge["recovered_s"].as_f64().unwrap_or(after));
+        Ok(metrics)
+    })?;
+    case.notes.push(format!("one that does not recover counts as {after} s"));
+    pair.stop()?;
+    let title = format!(
+        "1 KiB, sent and received: {before} s at 30 % of what each can, {during} s at twice what it can, {after} s at 30 %"
+    );
+    Ok((title, vec![case]))
+}
+
+/// What a system produces at most while a consumer reads along.
+fn maximum(run: &Run, system: &System) -> Result<f64> {
     let seconds = if run.quick { 3.0 } else { 8.0 };
-    let warm_up = if run.quick { 2.0 } else { 8.0 };
+    // Apache's rate rises for about so long.
+    let warm_up = if run.quick { 2.0 } else { 40.0 };
     let mut produce = words("produce --topic Maximum --connections 64 --in-flight 1");
     produce.extend(words(&format!("--warm-up {warm_up} --duration {seconds}")));
     produce.extend(["--broker".into(), system.broker()]);
@@ -97,11 +145,21 @@ fn maximum(run: &Run, pair: &mut Pair) -> Result<f64> {
     number(&sent, "msg_per_s")
 }
 
-fn one(run: &Run, system: &System, rate: f64, topic: &str, seconds: f64) -> Result<Metrics> {
+pub(super) fn one(
+    run: &Run,
+    system: &System,
+    rate: f64,
+    topic: &str,
+    seconds: f64,
+) -> Result<Metrics> {
     let args = words(&format!(
         "e2e --topic {topic} --group {topic} --rate {rate} --connections 16 --in-flight 64 --consumers 4"
     ));
     let load = Load { args, warm_up: run.warm_up, seconds };
+    Ok(end_to_end(run, system, &load)?.1)
+}
+
+fn end_to_end(run: &Run, system: &System, load: &Load) -> Result<(Value, Metrics)> {
     let per_second = |json: &Value| number(json, "msg_per_s");
     let (json, mut metrics) = load.run(system, &run.setup.binary, per_second)?;
     measure::latencies(&json["latency_us"], &mut metrics)?;
@@ -110,5 +168,5 @@ fn one(run: &Run, system: &System, rate: f64, topic: &str, seconds: f64) -> Resu
         metrics.insert(name, number(&json, name)?);
     }
     metrics.insert("errors", measure::errors(&json)? + number(&json, "not_sent")?);
-    Ok(metrics)
+    Ok((json, metrics))
 }

@@ -7,6 +7,7 @@ mod java;
 mod produce;
 mod pull;
 mod restart;
+mod retention;
 mod topics;
 
 use anyhow::Result;
@@ -33,6 +34,8 @@ pub(super) fn measure(run: &Run, name: Name) -> Result<Row> {
         Name::E2e => e2e::row(run)?,
         Name::FanIn => fan::many_in(run)?,
         Name::FanOut => fan::many_out(run)?,
+        Name::Surge => e2e::surge(run)?,
+        Name::Retention => retention::row(run)?,
         Name::Soak => e2e::soak(run)?,
         Name::JavaProducer => java::row(run, Tool::Producer)?,
         Name::JavaBatch => java::row(run, Tool::BatchProducer)?,

@@ -7,7 +7,7 @@ use crate::bench::number;
 use crate::compare::bound::Shape;
 use crate::compare::measure::{self, Load, Metrics, words};
 use crate::compare::run::{Case, Run};
-use crate::compare::systems::{Flush, System};
+use crate::compare::systems::{Flush, Name, System};
 
 /// Messages a second that are taken for granted when room on the disk is asked for.
 const RATE_MAX: f64 = 200_000.0;
@@ -76,7 +76,12 @@ pub(super) fn warm_up(run: &Run, pair: &mut crate::compare::run::Pair, args: &st
     for index in 0..2 {
         let system = pair.alone(index)?;
         let mut args = words(args);
-        let seconds = if run.quick { "2" } else { "8" };
+        // Apache's rate rises for about so long.
+        let seconds = match (run.quick, system.name) {
+            (true, _) => 2,
+            (false, Name::Kerolox) => 4,
+            (false, Name::Apache) => 40,
+        };
         args.extend(words(&format!("--topic WarmUp --warm-up 0 --duration {seconds}")));
         args.extend(["--broker".into(), system.broker()]);
         measure::bench(&run.setup.binary, &args, &measure::output(system))?;
