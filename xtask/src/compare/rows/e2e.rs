@@ -16,7 +16,7 @@ pub(super) fn row(run: &Run) -> Result<(String, Vec<Case>)> {
     let mut cases = Vec::new();
     for flush in variants {
         let mut pair = run.pair(*flush, 8 << 30)?;
-        let maximum = maximum(run, pair.alone(1)?)?;
+        let maximum = maximum(run, pair.alone(1)?, (64, 1))?;
         let rate = (maximum * SHARE).round();
         let mut case = Case::new(if run.all { flush.key() } else { "" }, *flush);
         case.notes.push(format!(
@@ -83,6 +83,8 @@ const SURGE: f64 = 2.0 / CALM;
 /// its rate 14 s.
 const SURGE_TIMES: [f64; 3] = [8.0, 10.0, 24.0];
 const SURGE_ROUNDS: u32 = 3;
+/// Connections and sends in flight on each.
+const SURGE_SHAPE: (u32, u32) = (16, 64);
 
 /// More comes than can be done, for a while: what becomes of it, and how long it is felt.
 pub(super) fn surge(run: &Run) -> Result<(String, Vec<Case>)> {
@@ -90,7 +92,7 @@ pub(super) fn surge(run: &Run) -> Result<(String, Vec<Case>)> {
     let mut case = Case::new("", Flush::Sync);
     let mut most = [0.0; 2];
     for (index, name) in Name::BOTH.into_iter().enumerate() {
-        most[index] = maximum(run, pair.alone(index)?)?;
+        most[index] = maximum(run, pair.alone(index)?, SURGE_SHAPE)?;
         case.notes.push(format!(
             "{}: {:.0} msg/s at most while all of it is read; {:.0} come, and in the surge {:.0}",
             name.key(),
@@ -124,11 +126,12 @@ pub(super) fn surge(run: &Run) -> Result<(String, Vec<Case>)> {
 }
 
 /// What a system produces at most while a consumer reads along.
-fn maximum(run: &Run, system: &System) -> Result<f64> {
+fn maximum(run: &Run, system: &System, (connections, in_flight): (u32, u32)) -> Result<f64> {
     let seconds = if run.quick { 3.0 } else { 8.0 };
     // Apache's rate rises for about so long.
     let warm_up = if run.quick { 2.0 } else { 40.0 };
-    let mut produce = words("produce --topic Maximum --connections 64 --in-flight 1");
+    let shape = format!("--connections {connections} --in-flight {in_flight}");
+    let mut produce = words(&format!("produce --topic Maximum {shape}"));
     produce.extend(words(&format!("--warm-up {warm_up} --duration {seconds}")));
     produce.extend(["--broker".into(), system.broker()]);
     let output = measure::output(system);
