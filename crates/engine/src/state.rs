@@ -34,7 +34,7 @@ pub struct State {
     /// For each delay level how far its messages are delivered; level 1 first.
     pub delayed: Vec<i64>,
     pub kv: BTreeMap<(String, String), String>,
-    /// A block is taken over: its messages come behind its changes.
+    /// A block or a snapshot is taken over: where queues end does not follow from its changes.
     restoring: bool,
     /// Changes that this release does not know.
     pub unknown_changes: u64,
@@ -322,12 +322,16 @@ impl State {
 
     /// Takes over what [`State::dump`] wrote.
     pub fn restore(&mut self, mut dump: &[u8]) {
+        // A group's offset may lie behind the queue's end: of an earlier topic of the same name, whose
+        // deletion was lost.
+        self.restoring = true;
         while let Some((size, rest)) = dump.split_first_chunk::<4>()
             && let Some((change, rest)) = rest.split_at_checked(u32::from_be_bytes(*size) as usize)
         {
             self.change(change, PhysicalOffset(0));
             dump = rest;
         }
+        self.restoring = false;
     }
 }
 
@@ -406,6 +410,50 @@ impl Replay for State {
     fn progress(&mut self, done: u64, total: u64) {
         if let Some(ProgressFn(callback)) = &mut self.on_progress {
             callback(done, total);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kerolox_protocol::record::NewRecord;
+
+    use super::*;
+
+    /// Seed 415 of the simulation: the next message seemed to be of yet another topic, and those before
+    /// it were gone.
+    #[test]
+    fn an_offset_of_an_earlier_topic_does_not_move_a_queues_end_in_a_snapshot() {
+        let mut state = State::new(&Config::default());
+        let config = TopicConfig { topic_name: "t".to_owned(), ..TopicConfig::default() };
+        let topic = || Cow::Borrowed("t");
+        let committed = Change::Offset { group: "g".into(), topic: topic(), queue: 0, offset: 30 };
+        for change in [Change::TopicPut(Cow::Owned(config)), committed] {
+            state.apply(&change, 0, PhysicalOffset(0));
+        }
+        let host = ([127, 0, 0, 1], 1).into();
+        let record = NewRecord {
+            topic: "t",
+            queue_id: 0,
+            flag: 0,
+            sys_flag: 0,
+            born_timestamp: 0,
+            born_host: host,
+            store_host: host,
+            reconsume_times: 0,
+            prepared_transaction_offset: 0,
+            body: b"the first of a topic that was made again",
+            properties: b"",
+        };
+        let mut bytes = Vec::new();
+        record.write(0, 1000, 1, &mut bytes);
+        state.record(&View::parse(&bytes).unwrap(), 0);
+        let mut restored = State::new(&Config::default());
+        restored.restore(&state.dump());
+        for state in [&state, &restored] {
+            let index = &state.topics.by_name("t").unwrap().queue(0).unwrap().index;
+            assert_eq!((index.min(), index.next()), (0, 1));
+            assert_eq!(state.offsets.get("g", "t", 0), Some(30));
         }
     }
 }
