@@ -13,6 +13,7 @@ use bytes::{Bytes, BytesMut};
 use kerolox_protocol::record::{BLANK_SIZE, NewRecord, write_blank};
 
 use crate::PhysicalOffset;
+use crate::arena::Arenas;
 use crate::identity::Identity;
 use crate::limits::{
     ARENA_BYTES, DISK_MARGIN, RECORD_MAX, ROUND_BYTES_MAX, ROUND_CHANGES_MAX, ROUND_READ_MAX,
@@ -86,6 +87,7 @@ pub struct Appender {
     file_size: u64,
     begin: PhysicalOffset,
     buf: BytesMut,
+    arenas: Arenas,
     list: Vec<Listed>,
     changes: Vec<u8>,
     before: Link,
@@ -108,6 +110,7 @@ impl Appender {
             file_size,
             begin: resume.next,
             buf: BytesMut::with_capacity(ARENA_BYTES),
+            arenas: Arenas::default(),
             list: Vec::new(),
             changes: Vec::new(),
             before: resume.before,
@@ -253,9 +256,10 @@ impl Appender {
     /// Makes room in the arena. The open round moves to a fresh one if this is full.
     fn reserve(&mut self, size: usize) {
         if self.buf.capacity() - self.buf.len() < size {
-            let mut larger = BytesMut::with_capacity((self.buf.len() + size).max(ARENA_BYTES));
-            larger.extend_from_slice(&self.buf);
-            self.buf = larger;
+            let open = self.buf.split();
+            let full = std::mem::take(&mut self.buf);
+            self.buf = self.arenas.next(full, open.len() + size);
+            self.buf.extend_from_slice(&open);
         }
     }
 

@@ -19,6 +19,9 @@ pub const RECORD_MAX: usize = 16 << 20;
 pub const ROUND_READ_MAX: usize = ROUND_BYTES_MAX + RECORD_MAX + ROUND_RECORDS_MAX * 8 + (2 << 20);
 /// Memory in which the open round grows; rounds share such an area until all are dropped.
 pub const ARENA_BYTES: usize = 256 << 10;
+/// Such areas that are kept to be used again, at most: those of the recent rounds and of what is on its
+/// way to the disk.
+pub const ARENAS_MAX: usize = TAIL_BYTES / ARENA_BYTES + 32;
 /// Recent rounds that stay in memory, in bytes: tail reads never touch the disk.
 pub const TAIL_BYTES: usize = 16 << 20;
 /// Bytes that recovery copies of an unproven tail at most before it cuts it.
