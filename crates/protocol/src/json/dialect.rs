@@ -62,7 +62,7 @@ fn value(
                     value(s, &mut key, depth + 1, true)?;
                     quoted(&String::from_utf8_lossy(&key), out);
                 } else {
-                    quoted(&s.key()?, out);
+                    quoted(&s.key()?.text()?, out);
                 }
                 s.expect(b':', "a colon was expected")?;
                 out.push(b':');
@@ -85,7 +85,7 @@ fn value(
             out.push(b']');
         }
         Some(b'"' | b'\'') => quoted(&s.string()?, out),
-        _ => out.extend_from_slice(s.bare()?.as_bytes()),
+        _ => out.extend_from_slice(&s.bare()?.bytes()?),
     }
     Ok(())
 }

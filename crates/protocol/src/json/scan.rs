@@ -19,6 +19,78 @@ pub struct JsonError {
     pub why: &'static str,
 }
 
+/// A scalar as it stands in a text, or in a binary header: nothing of it is decoded yet.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Raw<'a> {
+    /// Without its quotes.
+    bytes: &'a [u8],
+    /// Where it begins in the text, which is never larger than a frame.
+    at: u32,
+    /// It holds a backslash.
+    escaped: bool,
+}
+
+impl<'a> Raw<'a> {
+    /// What has no escapes.
+    pub fn plain(bytes: &'a [u8]) -> Self {
+        Raw { bytes, at: 0, escaped: false }
+    }
+
+    /// Its bytes, if they need no decoding. They may be no UTF-8.
+    pub fn as_plain(&self) -> Option<&'a [u8]> {
+        (!self.escaped).then_some(self.bytes)
+    }
+
+    /// Decoded, for a comparison: what needs no decoding may be no UTF-8.
+    pub fn bytes(&self) -> Result<Cow<'a, [u8]>, JsonError> {
+        match self.as_plain() {
+            Some(bytes) => Ok(Cow::Borrowed(bytes)),
+            None => self.text().map(|text| Cow::Owned(text.into_owned().into_bytes())),
+        }
+    }
+
+    /// Decoded. Borrowed unless it holds an escape.
+    pub fn text(&self) -> Result<Cow<'a, str>, JsonError> {
+        if self.escaped {
+            return unescaped(self.bytes, self.at as usize).map(Cow::Owned);
+        }
+        let text = std::str::from_utf8(self.bytes).map(Cow::Borrowed);
+        text.map_err(|_| JsonError { at: self.at as usize, why: "the string is not UTF-8" })
+    }
+
+    /// As a whole number.
+    pub fn integer(&self) -> Result<i64, JsonError> {
+        decimal(self.bytes()?.trim_ascii())
+            .ok_or(JsonError { at: self.at as usize, why: "an integer was expected" })
+    }
+}
+
+/// Reads digits with or without a sign.
+fn decimal(text: &[u8]) -> Option<i64> {
+    let (negative, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        [b'+', digits @ ..] => (false, digits),
+        digits => (false, digits),
+    };
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0i64, |number, byte| {
+        let digit = i64::from(byte.wrapping_sub(b'0'));
+        let shifted = number.checked_mul(10).filter(|_| digit < 10)?;
+        // Downwards for negative ones: their least has no positive counterpart.
+        if negative { shifted.checked_sub(digit) } else { shifted.checked_add(digit) }
+    })
+}
+
+/// The text of a string's inside, which begins at `at` of the whole.
+fn unescaped(inside: &[u8], at: usize) -> Result<String, JsonError> {
+    let mut out = String::with_capacity(inside.len());
+    let mut s = Scanner::new(inside);
+    s.unescape(&mut out).map_err(|e| JsonError { at: at + e.at, ..e })?;
+    Ok(out)
+}
+
 /// A position in a JSON text.
 #[derive(Debug, Clone)]
 pub struct Scanner<'a> {
@@ -63,73 +135,44 @@ impl<'a> Scanner<'a> {
         if self.take(byte) { Ok(()) } else { self.fail(why) }
     }
 
-    /// A quoted string, in either quote. Borrowed unless it holds an escape.
+    /// A quoted string, in either quote.
     pub fn string(&mut self) -> Result<Cow<'a, str>, JsonError> {
-        let quote = match self.peek() {
-            Some(quote @ (b'"' | b'\'')) => quote,
-            _ => return self.fail("a string was expected"),
-        };
-        self.at += 1;
-        let start = self.at;
-        let Some(end) = self.special(quote) else {
-            return self.fail("the string has no end");
-        };
-        let head = &self.text[start..end];
-        self.at = end;
-        let Ok(head) = std::str::from_utf8(head) else {
-            return self.fail("the string is not UTF-8");
-        };
-        if self.text[self.at] == quote {
-            self.at += 1;
-            return Ok(Cow::Borrowed(head));
+        match self.peek() {
+            Some(quote @ (b'"' | b'\'')) => self.quoted(quote)?.text(),
+            _ => self.fail("a string was expected"),
         }
-        let mut owned = String::with_capacity(head.len() + 16);
-        owned.push_str(head);
-        self.escaped_rest(quote, &mut owned)?;
-        Ok(Cow::Owned(owned))
     }
 
-    /// Where the next quote or backslash is. Headers hold short strings: a plain loop is faster there
-    /// than a search by vectors.
-    fn special(&self, quote: u8) -> Option<usize> {
-        let rest = &self.text[self.at..];
-        let found = rest.iter().position(|byte| *byte == quote || *byte == b'\\');
-        found.map(|length| self.at + length)
-    }
-
-    /// Steps over a quoted string. What it holds is not looked at.
-    fn skip_string(&mut self, quote: u8) -> Result<(), JsonError> {
-        self.at += 1;
+    /// Steps over a string, whose quote is next. What it holds is not looked at.
+    fn quoted(&mut self, quote: u8) -> Result<Raw<'a>, JsonError> {
+        let start = self.at + 1;
+        let (mut end, mut escaped) = (start, false);
         loop {
-            let Some(end) = self.special(quote) else {
+            let Some(found) = special(&self.text[end.min(self.text.len())..], quote) else {
                 return self.fail("the string has no end");
             };
+            end += found;
             if self.text[end] == quote {
                 self.at = end + 1;
-                return Ok(());
+                return Ok(Raw { bytes: &self.text[start..end], at: start as u32, escaped });
             }
             // The byte behind a backslash ends nothing.
-            self.at = (end + 2).min(self.text.len());
+            escaped = true;
+            end += 2;
         }
     }
 
-    /// The rest of a string from its first backslash on.
-    fn escaped_rest(&mut self, quote: u8, out: &mut String) -> Result<(), JsonError> {
+    /// Decodes all that is left, the inside of a string.
+    fn unescape(&mut self, out: &mut String) -> Result<(), JsonError> {
         loop {
-            let Some(end) = self.special(quote) else {
-                return self.fail("the string has no end");
-            };
-            match std::str::from_utf8(&self.text[self.at..end]) {
+            let rest = &self.text[self.at..];
+            let plain = rest.iter().position(|byte| *byte == b'\\').unwrap_or(rest.len());
+            match std::str::from_utf8(&rest[..plain]) {
                 Ok(plain) => out.push_str(plain),
                 Err(_) => return self.fail("the string is not UTF-8"),
             }
-            self.at = end + 1;
-            if self.text[end] == quote {
-                return Ok(());
-            }
-            let Some(&escape) = self.text.get(self.at) else {
-                return self.fail("the string has no end");
-            };
+            self.at += plain + 1;
+            let Some(&escape) = self.text.get(self.at) else { return Ok(()) };
             self.at += 1;
             match escape {
                 b'n' => out.push('\n'),
@@ -182,57 +225,45 @@ impl<'a> Scanner<'a> {
     }
 
     /// A key: quoted, or bare up to the colon.
-    pub fn key(&mut self) -> Result<Cow<'a, str>, JsonError> {
+    pub fn key(&mut self) -> Result<Raw<'a>, JsonError> {
         match self.peek() {
-            Some(b'"' | b'\'') => self.string(),
-            Some(_) => self.bare().map(Cow::Borrowed),
+            Some(quote @ (b'"' | b'\'')) => self.quoted(quote),
+            Some(_) => self.bare(),
             None => self.fail("a key was expected"),
         }
     }
 
     /// A bare word: number, `true`, `false`, `null`, or an unquoted key.
-    pub fn bare(&mut self) -> Result<&'a str, JsonError> {
-        self.peek();
+    pub fn bare(&mut self) -> Result<Raw<'a>, JsonError> {
         let start = self.at;
-        while let Some(b) = self.text.get(self.at) {
-            match b {
-                b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'-' | b'+' | b'.' | b'_' | b'$' => {
-                    self.at += 1;
-                }
-                _ => break,
-            }
-        }
-        if self.at == start {
+        let is_word = |b: &u8| b.is_ascii_alphanumeric() || b"-+._$".contains(b);
+        let rest = &self.text[start..];
+        let length = rest.iter().position(|b| !is_word(b)).unwrap_or(rest.len());
+        if length == 0 {
             return self.fail("a value was expected");
         }
-        // Only ASCII was taken.
-        std::str::from_utf8(&self.text[start..self.at])
-            .map_err(|_| JsonError { at: start, why: "the value is not UTF-8" })
+        self.at += length;
+        Ok(Raw { bytes: &rest[..length], at: start as u32, escaped: false })
     }
 
-    /// A scalar as text: the string without its quotes, the number or word as it stands, `None`
-    /// for `null`.
-    pub fn scalar(&mut self) -> Result<Option<Cow<'a, str>>, JsonError> {
+    /// A scalar: the inside of a string, the number or word as it stands, `None` for `null`.
+    pub fn scalar(&mut self) -> Result<Option<Raw<'a>>, JsonError> {
         match self.peek() {
-            Some(b'"' | b'\'') => self.string().map(Some),
+            Some(quote @ (b'"' | b'\'')) => self.quoted(quote).map(Some),
             Some(b'{' | b'[') => {
                 // Java would hand on its text. No header has such a value.
                 let start = self.at;
                 self.skip()?;
-                let text = std::str::from_utf8(&self.text[start..self.at]);
-                text.map(|text| Some(Cow::Borrowed(text)))
-                    .map_err(|_| JsonError { at: start, why: "the value is not UTF-8" })
+                let bytes = &self.text[start..self.at];
+                Ok(Some(Raw { bytes, at: start as u32, escaped: false }))
             }
-            _ => self.bare().map(|word| (word != "null").then_some(Cow::Borrowed(word))),
+            _ => self.bare().map(|word| (word.bytes != b"null").then_some(word)),
         }
     }
 
-    /// An integer, bare or quoted.
+    /// An integer, bare or quoted; `null` is 0.
     pub fn integer(&mut self) -> Result<i64, JsonError> {
-        let at = self.at;
-        let text = self.scalar()?;
-        let number = text.as_deref().map_or(Ok(0), |text| text.trim().parse::<i64>());
-        number.map_err(|_| JsonError { at, why: "an integer was expected" })
+        self.scalar()?.map_or(Ok(0), |raw| raw.integer())
     }
 
     /// Steps over one value of any kind.
@@ -245,14 +276,13 @@ impl<'a> Scanner<'a> {
             return self.fail("values nest too deep");
         }
         match self.peek() {
-            Some(quote @ (b'"' | b'\'')) => self.skip_string(quote),
+            Some(quote @ (b'"' | b'\'')) => self.quoted(quote).map(drop),
             Some(b'{') => {
                 self.at += 1;
                 while !self.take(b'}') {
                     match self.peek() {
                         Some(b'{') => self.skip_nested(depth + 1)?,
-                        Some(quote @ (b'"' | b'\'')) => self.skip_string(quote)?,
-                        _ => drop(self.bare()?),
+                        _ => drop(self.key()?),
                     }
                     self.expect(b':', "a colon was expected")?;
                     self.skip_nested(depth + 1)?;
@@ -281,9 +311,54 @@ impl<'a> Scanner<'a> {
     }
 }
 
+/// Where the next quote or backslash is. Headers hold short strings: eight bytes at once are faster
+/// there than a search by vectors, which first has to be set up.
+fn special(text: &[u8], quote: u8) -> Option<usize> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const LOW: u64 = 0x7f * ONES;
+    // The high bit of each byte that is zero.
+    let zeros = |word: u64| !(((word & LOW) + LOW) | word | LOW);
+    let (quotes, backslashes) = (ONES * u64::from(quote), ONES * u64::from(b'\\'));
+    let (words, rest) = text.as_chunks::<8>();
+    for (i, word) in words.iter().enumerate() {
+        let word = u64::from_be_bytes(*word);
+        let found = zeros(word ^ quotes) | zeros(word ^ backslashes);
+        if found != 0 {
+            return Some(i * 8 + found.leading_zeros() as usize / 8);
+        }
+    }
+    let found = rest.iter().position(|byte| *byte == quote || *byte == b'\\');
+    found.map(|at| words.len() * 8 + at)
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn the_next_quote_is_found_wherever_it_stands(
+            text in proptest::collection::vec(
+                prop_oneof![any::<u8>(), Just(b'"'), Just(b'\''), Just(b'\\'), Just(b'#')],
+                0..40,
+            ),
+            single: bool,
+        ) {
+            let quote = if single { b'\'' } else { b'"' };
+            let expected = text.iter().position(|byte| *byte == quote || *byte == b'\\');
+            prop_assert_eq!(special(&text, quote), expected);
+        }
+
+        #[test]
+        fn integers_are_those_of_the_standard_library(
+            text in prop_oneof!["[ +-]?[0-9]{0,21}x?", any::<i64>().prop_map(|n| n.to_string())],
+        ) {
+            let raw = Raw::plain(text.as_bytes());
+            prop_assert_eq!(raw.integer().ok(), text.trim().parse().ok());
+        }
+    }
 
     #[test]
     fn strings_are_borrowed_unless_escaped() {

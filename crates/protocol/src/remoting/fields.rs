@@ -1,12 +1,11 @@
 //! Header fields: a typed struct for each request, filled in one pass over the frame's fields,
 //! without a map.
 
-use std::borrow::Cow;
-
 use bytes::{BufMut, Bytes, BytesMut};
 use bytestring::ByteString;
 
 use super::frame::{Form, Frame};
+use crate::json::scan::Raw;
 
 /// Why a header's fields cannot be read. Answered with code 1 (`SYSTEM_ERROR`), as Java does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -81,15 +80,16 @@ pub(super) fn json_string(out: &mut BytesMut, text: &str) {
 
 /// A type that a header field can have.
 pub trait FieldValue: Sized {
-    fn read(key: &'static str, text: Cow<'_, str>, frame: &Bytes) -> Result<Self, FieldError>;
+    fn read(key: &'static str, raw: Raw<'_>, frame: &Bytes) -> Result<Self, FieldError>;
     fn write(&self, key: &str, w: &mut FieldWriter<'_>);
 }
 
 macro_rules! number {
     ($($t:ty),*) => {$(
         impl FieldValue for $t {
-            fn read(key: &'static str, text: Cow<'_, str>, _: &Bytes) -> Result<Self, FieldError> {
-                text.trim().parse().map_err(|_| FieldError::Type(key, "whole number in range"))
+            fn read(key: &'static str, raw: Raw<'_>, _: &Bytes) -> Result<Self, FieldError> {
+                let number = raw.integer().ok().and_then(|number| number.try_into().ok());
+                number.ok_or(FieldError::Type(key, "whole number in range"))
             }
             fn write(&self, key: &str, w: &mut FieldWriter<'_>) {
                 w.number(key, *self);
@@ -100,10 +100,11 @@ macro_rules! number {
 number!(i32, i64);
 
 impl FieldValue for bool {
-    fn read(_: &'static str, text: Cow<'_, str>, _: &Bytes) -> Result<Self, FieldError> {
+    fn read(_: &'static str, raw: Raw<'_>, _: &Bytes) -> Result<Self, FieldError> {
+        let text = raw.bytes().unwrap_or_default();
         // The C++ client writes 1, which Apache's broker takes for false: its batches arrive there
         // as one message.
-        Ok(text.eq_ignore_ascii_case("true") || text == "1")
+        Ok(text.eq_ignore_ascii_case(b"true") || *text == *b"1")
     }
     fn write(&self, key: &str, w: &mut FieldWriter<'_>) {
         w.text(key, if *self { "true" } else { "false" });
@@ -112,12 +113,12 @@ impl FieldValue for bool {
 
 /// Text shares the frame's memory, unless an escape made it a copy.
 impl FieldValue for ByteString {
-    fn read(key: &'static str, text: Cow<'_, str>, frame: &Bytes) -> Result<Self, FieldError> {
-        match text {
-            Cow::Borrowed(text) => ByteString::try_from(frame.slice_ref(text.as_bytes()))
-                .map_err(|_| FieldError::Type(key, "UTF-8 text")),
-            Cow::Owned(text) => Ok(text.into()),
-        }
+    fn read(key: &'static str, raw: Raw<'_>, frame: &Bytes) -> Result<Self, FieldError> {
+        let text = match raw.as_plain() {
+            Some(text) => ByteString::try_from(frame.slice_ref(text)).ok(),
+            None => raw.text().ok().map(|text| text.into_owned().into()),
+        };
+        text.ok_or(FieldError::Type(key, "UTF-8 text"))
     }
     fn write(&self, key: &str, w: &mut FieldWriter<'_>) {
         w.text(key, self);
@@ -125,8 +126,8 @@ impl FieldValue for ByteString {
 }
 
 impl<T: FieldValue> FieldValue for Option<T> {
-    fn read(key: &'static str, text: Cow<'_, str>, frame: &Bytes) -> Result<Self, FieldError> {
-        T::read(key, text, frame).map(Some)
+    fn read(key: &'static str, raw: Raw<'_>, frame: &Bytes) -> Result<Self, FieldError> {
+        T::read(key, raw, frame).map(Some)
     }
     fn write(&self, key: &str, w: &mut FieldWriter<'_>) {
         if let Some(value) = self {
@@ -161,13 +162,12 @@ macro_rules! header {
                 use $crate::remoting::fields::FieldValue;
                 $( let mut $field: Option<$type> = None; )*
                 let bytes = frame.bytes();
-                frame.for_each_field(|key, text| {
-                    match key {
-                        $( $key $(| $alias)* => {
-                            $field = Some(<$type as FieldValue>::read($key, text, bytes)?);
-                        } )*
-                        _ => drop(text),
-                    }
+                frame.for_each_raw(|key, value| {
+                    let key = key.bytes().map_err(|_| $crate::remoting::fields::FieldError::Broken)?;
+                    $( if *key == *$key.as_bytes() $(|| *key == *$alias.as_bytes())* {
+                        $field = Some(<$type as FieldValue>::read($key, value, bytes)?);
+                        return Ok(());
+                    } )*
                     Ok(())
                 })?;
                 Ok($name { $( $field: header!(@take $field, $key $(, $required)?) ),* })

@@ -24,7 +24,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::codes::version;
 use super::fields::{FieldWriter, Fields};
-use crate::json::scan::{JsonError, Scanner};
+use crate::json::scan::{JsonError, Raw, Scanner};
 
 /// Bytes of the length field.
 pub const LENGTH_SIZE: usize = 4;
@@ -95,8 +95,41 @@ pub struct Frame<'a> {
     pub flag: i32,
     /// An error text, in replies.
     pub remark: Option<Cow<'a, str>>,
+    /// As they stand: binary, or JSON that `noted` has no room for.
     fields: &'a [u8],
+    noted: Noted<'a>,
     body_at: usize,
+}
+
+/// Fields of a JSON header: found while the header is scanned, so that none is scanned twice.
+#[derive(Debug, Clone, Default)]
+struct Noted<'a> {
+    pairs: [(Raw<'a>, Raw<'a>); FIELDS_NOTED],
+    count: usize,
+}
+
+/// As many as the headers of sends and pulls have.
+const FIELDS_NOTED: usize = 16;
+
+impl<'a> Noted<'a> {
+    /// Notes the fields of an object that is next. False if there are too many, or it is none.
+    fn scan(&mut self, s: &mut Scanner<'a>) -> Result<bool, JsonError> {
+        self.count = 0;
+        if !s.take(b'{') {
+            return Ok(false);
+        }
+        while !s.take(b'}') {
+            let key = s.key()?;
+            s.expect(b':', "a colon was expected")?;
+            if let Some(value) = s.scalar()? {
+                let Some(pair) = self.pairs.get_mut(self.count) else { return Ok(false) };
+                *pair = (key, value);
+                self.count += 1;
+            }
+            s.comma_or(b'}')?;
+        }
+        Ok(true)
+    }
 }
 
 impl<'a> Frame<'a> {
@@ -122,6 +155,7 @@ impl<'a> Frame<'a> {
             flag: 0,
             remark: None,
             fields: &[],
+            noted: Noted::default(),
             body_at: PREFIX_SIZE + header_size,
         };
         match word[0] {
@@ -138,20 +172,27 @@ impl<'a> Frame<'a> {
         while !s.take(b'}') {
             let key = s.key()?;
             s.expect(b':', "a colon was expected")?;
-            match key.as_ref() {
-                "code" => self.code = narrow(s.integer()?),
-                "version" => self.version = narrow(s.integer()?),
-                "opaque" => self.opaque = narrow(s.integer()?),
-                "flag" => self.flag = narrow(s.integer()?),
-                "language" => {
-                    self.language = s.scalar()?.map_or(255, |name| language_code(&name));
+            match &*key.bytes()? {
+                b"code" => self.code = narrow(s.integer()?),
+                b"version" => self.version = narrow(s.integer()?),
+                b"opaque" => self.opaque = narrow(s.integer()?),
+                b"flag" => self.flag = narrow(s.integer()?),
+                b"language" => {
+                    if let Some(name) = s.scalar()? {
+                        self.language = language_code(&name.bytes()?);
+                    }
                 }
-                "remark" => self.remark = s.scalar()?,
-                "extFields" => {
+                b"remark" => self.remark = s.scalar()?.map(|raw| raw.text()).transpose()?,
+                b"extFields" => {
                     s.peek();
-                    let start = s.at();
-                    s.skip()?;
-                    self.fields = &header[start..s.at()];
+                    let start = s.clone();
+                    self.fields = &[];
+                    if !matches!(self.noted.scan(&mut s), Ok(true)) {
+                        self.noted.count = 0;
+                        s = start.clone();
+                        s.skip()?;
+                        self.fields = &header[start.at()..s.at()];
+                    }
                 }
                 _ => s.skip()?,
             }
@@ -217,9 +258,21 @@ impl<'a> Frame<'a> {
         &self,
         mut f: impl FnMut(&str, Cow<'a, str>) -> Result<(), super::fields::FieldError>,
     ) -> Result<(), super::fields::FieldError> {
+        let text = |raw: &Raw<'a>| raw.text().map_err(|_| super::fields::FieldError::Broken);
+        self.for_each_raw(|key, value| f(&text(&key)?, text(&value)?))
+    }
+
+    /// The same, with keys and values that are not decoded yet.
+    pub fn for_each_raw(
+        &self,
+        mut f: impl FnMut(Raw<'a>, Raw<'a>) -> Result<(), super::fields::FieldError>,
+    ) -> Result<(), super::fields::FieldError> {
         let broken = super::fields::FieldError::Broken;
         match self.form {
             Form::Json => {
+                for (key, value) in &self.noted.pairs[..self.noted.count] {
+                    f(*key, *value)?;
+                }
                 let mut s = Scanner::new(self.fields);
                 if !s.take(b'{') {
                     return Ok(()); // absent or null
@@ -228,7 +281,7 @@ impl<'a> Frame<'a> {
                     let key = s.key().map_err(|_| broken)?;
                     s.expect(b':', "a colon was expected").map_err(|_| broken)?;
                     if let Some(value) = s.scalar().map_err(|_| broken)? {
-                        f(&key, value)?;
+                        f(key, value)?;
                     }
                     s.comma_or(b'}').map_err(|_| broken)?;
                 }
@@ -239,10 +292,8 @@ impl<'a> Frame<'a> {
                 while !rest.is_empty() {
                     let (key, after) = split(rest, 2).ok_or(broken)?;
                     let (value, after) = split(after, 4).ok_or(broken)?;
-                    let key = std::str::from_utf8(key).map_err(|_| broken)?;
-                    let value = std::str::from_utf8(value).map_err(|_| broken)?;
                     rest = after;
-                    f(key, Cow::Borrowed(value))?;
+                    f(Raw::plain(key), Raw::plain(value))?;
                 }
                 Ok(())
             }
@@ -269,8 +320,8 @@ fn unwrap_code(code: i16) -> i32 {
     }
 }
 
-fn language_code(name: &str) -> u8 {
-    LANGUAGES.iter().position(|known| *known == name).map_or(255, |i| i as u8)
+fn language_code(name: &[u8]) -> u8 {
+    LANGUAGES.iter().position(|known| known.as_bytes() == name).map_or(255, |i| i as u8)
 }
 
 /// `LanguageCode` names by number.
