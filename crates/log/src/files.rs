@@ -155,6 +155,12 @@ impl Files {
         ZERO_AHEAD.min(self.file_size)
     }
 
+    /// Whether there is time to write them step by step, so that nobody waits for the CPU meanwhile.
+    pub fn has_time(&self) -> bool {
+        let ahead = self.ahead.lock();
+        ahead.zeroed > ahead.claimed + self.ahead_wanted() / 4
+    }
+
     /// Writes some more zeros ahead of the log, into the next file if need be, and returns the
     /// file. They are not synced.
     pub fn zero_ahead(&self) -> io::Result<Arc<dyn DiskFile>> {

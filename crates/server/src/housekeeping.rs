@@ -37,6 +37,8 @@ pub struct Housekeeping {
 
 /// How often retention looks.
 const RETENTION_EVERY: Duration = Duration::from_secs(10);
+/// Between two steps of zeros, where there is time: otherwise requests wait for the CPU that they take.
+const ZERO_PAUSE: Duration = Duration::from_millis(1);
 /// After a failure to make an index block.
 const RETRY_BLOCKS_AFTER: Duration = Duration::from_secs(10);
 /// How often the disk is asked how full it is.
@@ -134,6 +136,9 @@ impl Housekeeping {
             if zeroed.0 - synced.0 >= ZERO_SYNC || end_of_file || zeroed >= until {
                 file.sync()?;
                 *synced = zeroed;
+            }
+            if self.files.has_time() {
+                std::thread::sleep(ZERO_PAUSE);
             }
         }
         Ok(())
