@@ -5,7 +5,7 @@
 //! |---|---|
 //! | read areas: [`READ_AREA`] a shard, and what unanswered requests keep of them | 2 × 256 KiB + [`IN_FLIGHT_MAX`] |
 //! | unfinished frames | [`UNFINISHED_MAX`] |
-//! | recent rounds (`log::limits::TAIL_BYTES`) | 16 MiB |
+//! | recent rounds (`log::limits::TAIL_BYTES`), and areas that wait to be used again (`ARENAS_MAX`) | 24 MiB |
 //! | replies that are not read | [`UNREAD_MAX`] for each connection; mostly slices of recent rounds |
 //! | the index of the open stretch (`log::limits::STRETCH`) | about 32 a message |
 

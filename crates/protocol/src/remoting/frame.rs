@@ -429,7 +429,7 @@ mod tests {
         fn what_is_written_is_read(
             binary: bool, code in 0..1000i32, opaque: i32, flag in 0..4i32,
             remark in proptest::option::of("\\PC{1,40}"),
-            pairs in proptest::collection::vec(("[a-zA-Z_]{1,12}", "(\\PC|[\u{0}-\u{1f}]){0,40}"), 0..8),
+            pairs in proptest::collection::vec(("[a-zA-Z_]{1,12}", "(\\PC|[\u{0}-\u{1f}]){0,40}"), 0..2 * FIELDS_NOTED),
             body in proptest::collection::vec(any::<u8>(), 0..64),
         ) {
             let form = if binary { Form::Binary } else { Form::Json };
