@@ -4,7 +4,7 @@
 mod common;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use common::call::{Pairs, ask, granted, look, make_topic, message, put, records, refused};
@@ -289,6 +289,33 @@ async fn blocks_that_are_made_anew_are_those_that_a_running_server_made() {
     };
     let again = contents(&folder.data());
     assert_eq!(blocks_of(&again), blocks_of(&made));
+}
+
+#[tokio::test]
+async fn a_repair_that_was_killed_can_be_done_again_and_a_start_needs_none() {
+    let folder = Folder::new();
+    let all = indexed(&folder).len();
+    let sound = contents(&folder.data());
+    // It takes the old blocks away first.
+    let kill_when_left = |left: usize| {
+        let mut repair = Command::new(binary())
+            .args(["log", "repair-index"])
+            .arg(folder.data())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("the binary can be run");
+        while blocks(&folder).len() > left && repair.try_wait().expect("it is ours").is_none() {}
+        repair.kill().expect("it is ours");
+        repair.wait().expect("it is ours");
+    };
+    for left in 0..all {
+        kill_when_left(left);
+        log(&["repair-index"], &folder.data(), 0);
+        assert_eq!(contents(&folder.data()), sound, "killed with {left} blocks left");
+    }
+    kill_when_left(1);
+    serves_everything(&folder).await;
+    assert_eq!(findings(&folder), [""; 0]);
 }
 
 #[test]
