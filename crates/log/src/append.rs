@@ -16,8 +16,8 @@ use crate::PhysicalOffset;
 use crate::arena::Arenas;
 use crate::identity::Identity;
 use crate::limits::{
-    ARENA_BYTES, DISK_MARGIN, RECORD_MAX, ROUND_BYTES_MAX, ROUND_CHANGES_MAX, ROUND_READ_MAX,
-    ROUND_RECORDS_MAX,
+    ARENA_BYTES, ARENAS_MAX, DISK_MARGIN, RECORD_MAX, ROUND_BYTES_MAX, ROUND_CHANGES_MAX,
+    ROUND_READ_MAX, ROUND_RECORDS_MAX,
 };
 use crate::rules::{self, Rule};
 use crate::seal::{self, FLAG_END_OF_FILE, FLAG_FIRST, Link, Listed, Seal};
@@ -104,13 +104,14 @@ const EPOCH: u64 = 1;
 impl Appender {
     /// Goes on behind what recovery found. `file_size`: bytes of a commit log file.
     pub fn new(identity: Identity, file_size: u64, resume: Resume) -> Self {
+        let arenas = Arenas::new(ARENA_BYTES, ARENAS_MAX);
         Appender {
             identity,
             start: resume.start,
             file_size,
             begin: resume.next,
-            buf: BytesMut::with_capacity(ARENA_BYTES),
-            arenas: Arenas::default(),
+            buf: arenas.first(),
+            arenas,
             list: Vec::new(),
             changes: Vec::new(),
             before: resume.before,

@@ -20,7 +20,7 @@
 #![forbid(unsafe_code)]
 
 pub mod append;
-mod arena;
+pub mod arena;
 pub mod disk;
 pub mod files;
 pub mod flush;

@@ -38,13 +38,12 @@ pub fn iter(properties: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
 
 /// The value of one property. Of two with the same name the last counts, as in Java's map.
 pub fn get<'a>(properties: &'a [u8], name: &str) -> Option<&'a str> {
-    let mut found = None;
-    for (key, value) in iter(properties) {
-        if key == name.as_bytes() {
-            found = std::str::from_utf8(value).ok();
-        }
-    }
-    found
+    let value = |entry: &'a [u8]| {
+        let value = entry.strip_prefix(name.as_bytes())?.strip_prefix(&[NAME_END])?;
+        (!value.is_empty()).then_some(value)
+    };
+    let mut values = properties.split(|b| *b == VALUE_END).filter_map(value);
+    values.next_back().and_then(|value| std::str::from_utf8(value).ok())
 }
 
 /// Appends one property to encoded properties.
@@ -88,6 +87,13 @@ mod tests {
         assert_eq!(out, b"KEYS\x01a b\x02WAIT\x01true\x02");
         push(&mut out, DELAY, "3");
         assert_eq!(get(&out, DELAY), Some("3"));
+    }
+
+    #[test]
+    fn of_two_values_the_last_one_counts_that_is_not_empty() {
+        let properties = b"K\x01a\x02KEY\x01x\x02K\x01b\x01c\x02K\x01\x02";
+        assert_eq!(get(properties, "K"), Some("b\x01c"));
+        assert_eq!(get(properties, "EY"), None);
     }
 
     #[test]

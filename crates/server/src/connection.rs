@@ -94,11 +94,15 @@ impl Connection {
     pub fn flush(&self) -> io::Result<()> {
         let mut out = self.out.borrow_mut();
         let full = out.bytes >= UNREAD_MAX;
+        let all = out.bytes;
         while out.bytes > 0 {
             match out.write(&self.stream) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(_) => self.last_write.set(Instant::now()),
+                Ok(_) => {}
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    if out.bytes < all {
+                        self.last_write.set(Instant::now());
+                    }
                     out.keep_own();
                     if !self.blocked.replace(true) {
                         self.changed.notify_one();
@@ -226,12 +230,18 @@ impl OutQueue {
     /// Writes once and returns how many bytes were taken.
     fn write(&mut self, stream: &TcpStream) -> io::Result<usize> {
         const PARTS: usize = 64;
-        let mut slices = [io::IoSlice::new(&[]); PARTS];
-        let count = self.parts.len().min(PARTS);
-        for (slice, part) in slices.iter_mut().zip(&self.parts) {
-            *slice = io::IoSlice::new(part);
-        }
-        let written = stream.try_write_vectored(&slices[..count])?;
+        let written = match self.parts.front() {
+            // The kernel has a shorter way for one part.
+            Some(only) if self.parts.len() == 1 => stream.try_write(only)?,
+            _ => {
+                let mut slices = [io::IoSlice::new(&[]); PARTS];
+                let count = self.parts.len().min(PARTS);
+                for (slice, part) in slices.iter_mut().zip(&self.parts) {
+                    *slice = io::IoSlice::new(part);
+                }
+                stream.try_write_vectored(&slices[..count])?
+            }
+        };
         self.advance(written);
         Ok(written)
     }

@@ -3,7 +3,7 @@
 //!
 //! | what | bytes |
 //! |---|---|
-//! | read areas: [`READ_AREA`] a shard, and what unanswered requests keep of them | 2 × 256 KiB + [`IN_FLIGHT_MAX`] |
+//! | read areas of each shard ([`READ_AREAS_MAX`]), and what unanswered requests keep of further ones | 2 MiB a shard + [`IN_FLIGHT_MAX`] |
 //! | unfinished frames | [`UNFINISHED_MAX`] |
 //! | recent rounds (`log::limits::TAIL_BYTES`), and areas that wait to be used again (`ARENAS_MAX`) | 24 MiB |
 //! | replies that are not read | [`UNREAD_MAX`] for each connection; mostly slices of recent rounds |
@@ -11,6 +11,12 @@
 
 /// Bytes that a shard reads at once, from one connection or several.
 pub const READ_AREA: usize = 256 << 10;
+/// Room that a read has at least. What is left of an area is not used then.
+pub const READ_MIN: usize = 32 << 10;
+/// Full areas of a shard that are kept to be used again. A request holds its area only until its turn.
+pub const READ_AREAS_MAX: usize = 8;
+/// Memory in which a shard encodes replies, those of a round one behind the other.
+pub const REPLY_AREA: usize = 64 << 10;
 /// Bytes of requests of one connection that are not answered yet: then it is not read on.
 pub const CONNECTION_IN_FLIGHT_MAX: usize = 8 << 20;
 /// Requests of one connection that are not answered yet: then it is not read on.

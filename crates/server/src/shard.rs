@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use kerolox_engine::{Answer, Completion, ConnectionId, Message, Origin, Push, Request};
 use kerolox_log::PhysicalOffset;
+use kerolox_log::arena::Arenas;
 use kerolox_protocol::remoting::codes::response;
 use kerolox_protocol::remoting::frame::{self, FLAG_ONEWAY, FRAME_LENGTH_MAX, Head, LENGTH_SIZE};
 use kerolox_protocol::remoting::reply::Reply;
@@ -27,8 +28,8 @@ use crate::connection::{Connection, ReadError};
 use crate::core::{Shared, connection_id};
 use crate::decode::{CoreRequest, Decoded, decode};
 use crate::limits::{
-    IDLE_SECONDS, IN_FLIGHT_MAX, READ_AREA, SWEEP_SECONDS, UNFINISHED_MAX, UNFINISHED_SECONDS,
-    UNREAD_MAX, UNREAD_SECONDS,
+    IDLE_SECONDS, IN_FLIGHT_MAX, READ_AREA, READ_AREAS_MAX, READ_MIN, REPLY_AREA, SWEEP_SECONDS,
+    UNFINISHED_MAX, UNFINISHED_SECONDS, UNREAD_MAX, UNREAD_SECONDS,
 };
 use crate::sniff::{Spoken, sniff};
 
@@ -70,11 +71,34 @@ struct Shard {
     connections: RefCell<HashMap<u64, Rc<Connection>>>,
     batch: RefCell<Vec<CoreRequest>>,
     turn: Notify,
-    area: RefCell<BytesMut>,
+    reads: RefCell<ReadArea>,
     /// What waits for the watermark, in the order of the log.
     waiting: RefCell<VecDeque<Message>>,
     encoded: RefCell<BytesMut>,
     logged: RefCell<LogLimit>,
+}
+
+/// Where reads go. What a request still holds of an area keeps it from being used again.
+struct ReadArea {
+    open: BytesMut,
+    areas: Arenas,
+}
+
+impl ReadArea {
+    fn new() -> Self {
+        let areas = Arenas::new(READ_AREA, READ_AREAS_MAX);
+        ReadArea { open: areas.first(), areas }
+    }
+
+    /// An area with room for a read. Many small ones share it: an area for each would go round through
+    /// the caches with a few bytes used.
+    fn with_room(&mut self) -> &mut BytesMut {
+        if self.open.capacity() - self.open.len() < READ_MIN {
+            let full = std::mem::take(&mut self.open);
+            self.open = self.areas.next(full, READ_AREA);
+        }
+        &mut self.open
+    }
 }
 
 /// Lines about bad clients: a few a second, the rest is counted.
@@ -115,9 +139,9 @@ pub async fn run(
         connections: RefCell::default(),
         batch: RefCell::default(),
         turn: Notify::new(),
-        area: RefCell::new(BytesMut::with_capacity(READ_AREA)),
+        reads: RefCell::new(ReadArea::new()),
         waiting: RefCell::default(),
-        encoded: RefCell::default(),
+        encoded: RefCell::new(BytesMut::with_capacity(REPLY_AREA)),
         logged: RefCell::default(),
     });
     let turns = spawn_local(shard.clone().run_turns());
@@ -239,7 +263,7 @@ impl Shard {
                 match self.read(connection) {
                     None => return,
                     // There is probably more, but what was read is handled first.
-                    Some(bytes) if bytes >= READ_AREA / 4 => tokio::task::yield_now().await,
+                    Some(bytes) if bytes >= READ_MIN => tokio::task::yield_now().await,
                     Some(_) => {}
                 }
             }
@@ -265,10 +289,10 @@ impl Shard {
         if connection.closing.get() {
             return None;
         }
-        let mut area = self.area.borrow_mut();
-        area.reserve(READ_AREA / 4);
+        let mut reads = self.reads.borrow_mut();
+        let area = reads.with_room();
         let room = area.capacity() - area.len();
-        match connection.stream.try_read_buf(&mut *area) {
+        match connection.stream.try_read_buf(area) {
             Ok(0) => return None,
             // The socket is empty: without a word of it tokio would ask once more, for nothing.
             Ok(bytes) if bytes < room => {
@@ -281,7 +305,7 @@ impl Shard {
         }
         let chunk = area.split().freeze();
         let bytes = chunk.len();
-        drop(area);
+        drop(reads);
         connection.last_read.set(Instant::now());
         let budget = (&self.shared.unfinished, UNFINISHED_MAX);
         let mut partial = connection.partial.borrow_mut();
@@ -449,7 +473,7 @@ impl Shard {
         let size = encoded.len() + reply.body.size();
         if written.is_ok() && size > LENGTH_SIZE + FRAME_LENGTH_MAX {
             // Sent all the same, it would cost the client its connection.
-            *encoded = BytesMut::new();
+            *encoded = BytesMut::with_capacity(REPLY_AREA);
             drop(encoded);
             let remark = format!(
                 "the request was carried out, but its answer has {size} bytes, more than a frame may have ({FRAME_LENGTH_MAX}); ask for less"
@@ -566,4 +590,31 @@ async fn first_bytes(stream: &TcpStream) -> Option<Spoken> {
 /// An IPv4 client of an IPv6 socket counts as IPv4.
 fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn small_reads_share_areas_which_are_used_again() {
+        let mut reads = ReadArea::new();
+        let mut pages = BTreeSet::new();
+        // What clients that wait for their replies keep of them.
+        let mut held = VecDeque::new();
+        for _ in 0..20_000 {
+            let area = reads.with_room();
+            assert!(area.capacity() - area.len() >= READ_MIN);
+            area.extend_from_slice(&[7; 1300]);
+            let read = area.split().freeze();
+            pages.insert(read.as_ptr() as usize / 4096);
+            held.push_back(read);
+            if held.len() > 64 {
+                held.pop_front();
+            }
+        }
+        assert!(pages.len() <= 3 * READ_AREA / 4096 + 3, "{} pages", pages.len());
+    }
 }

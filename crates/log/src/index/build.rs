@@ -51,6 +51,8 @@ pub type DeletedTopic = fn(&[u8]) -> Option<Cow<'_, str>>;
 
 struct Collector {
     block: NewBlock,
+    /// By topic: a message finds its queue without a copy of the name.
+    queues: BTreeMap<String, BTreeMap<i32, NewQueue>>,
     deleted: DeletedTopic,
 }
 
@@ -64,10 +66,13 @@ pub fn collect(
 ) -> Result<NewBlock, RecoverError> {
     let begin = origin.position;
     let block = NewBlock { begin: begin.0, ..NewBlock::default() };
-    let mut collector = Collector { block, deleted };
+    let mut collector = Collector { block, queues: BTreeMap::new(), deleted };
     let until = stretch_end(files, begin);
     let (end, lost) = recover::fold(files, identity, Some(origin), until, &mut collector)?;
-    let mut block = collector.block;
+    let Collector { mut block, queues, .. } = collector;
+    for (topic, queues) in queues {
+        block.queues.extend(queues.into_iter().map(|(id, queue)| ((topic.clone(), id), queue)));
+    }
     block.end = end.position.0;
     block.before = end.before;
     block.lost = lost;
@@ -78,8 +83,11 @@ pub fn collect(
 
 impl Collector {
     fn add(&mut self, topic: &str, queue: i32, offset: i64, entry: Entry) {
-        let at = (topic.to_owned(), queue);
-        let queue = self.block.queues.entry(at).or_default();
+        let queues = match self.queues.get_mut(topic) {
+            Some(queues) => queues,
+            None => self.queues.entry(topic.to_owned()).or_default(),
+        };
+        let queue = queues.entry(queue).or_default();
         let next = queue.first + queue.entries.len() as i64;
         let follows = !queue.entries.is_empty() && (next..=next + GAP_MAX).contains(&offset);
         if !follows {
@@ -107,8 +115,8 @@ impl Replay for Collector {
     }
 
     fn lost(&mut self, record: &View<'_>) {
-        let at = (record.topic.to_owned(), record.queue_id);
-        let next = self.block.queues.get(&at).map(|q| q.first + q.entries.len() as i64);
+        let queue = self.queues.get(record.topic).and_then(|queues| queues.get(&record.queue_id));
+        let next = queue.map(NewQueue::end);
         // What it says is believed where it fits exactly.
         if next == Some(record.queue_offset) {
             let mut entry = entry(record, 0);
@@ -122,8 +130,7 @@ impl Replay for Collector {
         self.block.changes.extend_from_slice(&(change.len() as u32).to_be_bytes());
         self.block.changes.extend_from_slice(change);
         if let Some(topic) = (self.deleted)(change) {
-            let queues = std::mem::take(&mut self.block.queues);
-            self.block.queues = queues.into_iter().filter(|((t, _), _)| **t != *topic).collect();
+            self.queues.remove(&*topic);
         }
     }
 

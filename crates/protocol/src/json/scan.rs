@@ -30,18 +30,41 @@ pub struct Raw<'a> {
     escaped: bool,
 }
 
+/// Where a [`Raw`] stands in its text: small enough to be noted in passing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Span {
+    at: u32,
+    size: u32,
+    escaped: bool,
+}
+
+impl Span {
+    /// What stands there, in the text that it was noted from.
+    pub fn of<'a>(&self, text: &'a [u8]) -> Raw<'a> {
+        let (at, end) = (self.at as usize, self.at as usize + self.size as usize);
+        Raw { bytes: text.get(at..end).unwrap_or_default(), at: self.at, escaped: self.escaped }
+    }
+}
+
 impl<'a> Raw<'a> {
+    /// Where it stands.
+    pub fn span(&self) -> Span {
+        Span { at: self.at, size: self.bytes.len() as u32, escaped: self.escaped }
+    }
+
     /// What has no escapes.
     pub fn plain(bytes: &'a [u8]) -> Self {
         Raw { bytes, at: 0, escaped: false }
     }
 
     /// Its bytes, if they need no decoding. They may be no UTF-8.
+    #[inline]
     pub fn as_plain(&self) -> Option<&'a [u8]> {
         (!self.escaped).then_some(self.bytes)
     }
 
     /// Decoded, for a comparison: what needs no decoding may be no UTF-8.
+    #[inline]
     pub fn bytes(&self) -> Result<Cow<'a, [u8]>, JsonError> {
         match self.as_plain() {
             Some(bytes) => Ok(Cow::Borrowed(bytes)),
@@ -50,6 +73,7 @@ impl<'a> Raw<'a> {
     }
 
     /// Decoded. Borrowed unless it holds an escape.
+    #[inline]
     pub fn text(&self) -> Result<Cow<'a, str>, JsonError> {
         if self.escaped {
             return unescaped(self.bytes, self.at as usize).map(Cow::Owned);
@@ -59,10 +83,26 @@ impl<'a> Raw<'a> {
     }
 
     /// As a whole number.
+    #[inline]
     pub fn integer(&self) -> Result<i64, JsonError> {
-        decimal(self.bytes()?.trim_ascii())
-            .ok_or(JsonError { at: self.at as usize, why: "an integer was expected" })
+        match self.as_plain().and_then(short_decimal) {
+            Some(number) => Ok(number),
+            None => decimal(self.bytes()?.trim_ascii())
+                .ok_or(JsonError { at: self.at as usize, why: "an integer was expected" }),
+        }
     }
+}
+
+/// Reads digits alone, so few that they cannot be too many: as nearly every number is.
+#[inline]
+fn short_decimal(text: &[u8]) -> Option<i64> {
+    if text.is_empty() || text.len() > 18 {
+        return None;
+    }
+    text.iter().try_fold(0, |number, byte| {
+        let digit = i64::from(byte.wrapping_sub(b'0'));
+        (digit < 10).then_some(number * 10 + digit)
+    })
 }
 
 /// Reads digits with or without a sign.
@@ -109,11 +149,13 @@ impl<'a> Scanner<'a> {
         self.at
     }
 
+    #[cold]
     pub(crate) fn fail<T>(&self, why: &'static str) -> Result<T, JsonError> {
         Err(JsonError { at: self.at, why })
     }
 
     /// Skips white space and tells the next byte without taking it.
+    #[inline]
     pub fn peek(&mut self) -> Option<u8> {
         while let Some(b' ' | b'\t' | b'\r' | b'\n') = self.text.get(self.at) {
             self.at += 1;
@@ -122,6 +164,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Takes `byte` if it is next, white space aside.
+    #[inline]
     pub fn take(&mut self, byte: u8) -> bool {
         let found = self.peek() == Some(byte);
         if found {
@@ -131,6 +174,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Takes `byte` or fails.
+    #[inline]
     pub fn expect(&mut self, byte: u8, why: &'static str) -> Result<(), JsonError> {
         if self.take(byte) { Ok(()) } else { self.fail(why) }
     }
@@ -144,6 +188,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Steps over a string, whose quote is next. What it holds is not looked at.
+    #[inline(always)]
     fn quoted(&mut self, quote: u8) -> Result<Raw<'a>, JsonError> {
         let start = self.at + 1;
         let (mut end, mut escaped) = (start, false);
@@ -166,7 +211,7 @@ impl<'a> Scanner<'a> {
     fn unescape(&mut self, out: &mut String) -> Result<(), JsonError> {
         loop {
             let rest = &self.text[self.at..];
-            let plain = rest.iter().position(|byte| *byte == b'\\').unwrap_or(rest.len());
+            let plain = memchr::memchr(b'\\', rest).unwrap_or(rest.len());
             match std::str::from_utf8(&rest[..plain]) {
                 Ok(plain) => out.push_str(plain),
                 Err(_) => return self.fail("the string is not UTF-8"),
@@ -225,6 +270,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// A key: quoted, or bare up to the colon.
+    #[inline(always)]
     pub fn key(&mut self) -> Result<Raw<'a>, JsonError> {
         match self.peek() {
             Some(quote @ (b'"' | b'\'')) => self.quoted(quote),
@@ -247,6 +293,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// A scalar: the inside of a string, the number or word as it stands, `None` for `null`.
+    #[inline(always)]
     pub fn scalar(&mut self) -> Result<Option<Raw<'a>>, JsonError> {
         match self.peek() {
             Some(quote @ (b'"' | b'\'')) => self.quoted(quote).map(Some),
@@ -303,6 +350,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// After a member: a comma is taken, the closing byte is left for the loop.
+    #[inline]
     pub fn comma_or(&mut self, close: u8) -> Result<(), JsonError> {
         if self.take(b',') || self.peek() == Some(close) {
             return Ok(());
@@ -313,22 +361,25 @@ impl<'a> Scanner<'a> {
 
 /// Where the next quote or backslash is. Headers hold short strings: eight bytes at once are faster
 /// there than a search by vectors, which first has to be set up.
+#[inline(always)]
 fn special(text: &[u8], quote: u8) -> Option<usize> {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const LOW: u64 = 0x7f * ONES;
     // The high bit of each byte that is zero.
     let zeros = |word: u64| !(((word & LOW) + LOW) | word | LOW);
     let (quotes, backslashes) = (ONES * u64::from(quote), ONES * u64::from(b'\\'));
-    let (words, rest) = text.as_chunks::<8>();
-    for (i, word) in words.iter().enumerate() {
+    let mut at = 0;
+    while let Some(word) = text.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
         let word = u64::from_be_bytes(*word);
         let found = zeros(word ^ quotes) | zeros(word ^ backslashes);
         if found != 0 {
-            return Some(i * 8 + found.leading_zeros() as usize / 8);
+            return Some(at + found.leading_zeros() as usize / 8);
         }
+        at += 8;
     }
+    let rest = text.get(at..)?;
     let found = rest.iter().position(|byte| *byte == quote || *byte == b'\\');
-    found.map(|at| words.len() * 8 + at)
+    found.map(|found| at + found)
 }
 
 #[cfg(test)]

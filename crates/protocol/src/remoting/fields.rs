@@ -67,7 +67,9 @@ impl<'a> FieldWriter<'a> {
 
 /// Writes `text` as a JSON string.
 pub(super) fn json_string(out: &mut BytesMut, text: &str) {
-    if text.bytes().all(|b| b >= 0x20 && b != b'"' && b != b'\\') {
+    // Without an early end, so that many bytes are looked at together.
+    let is_special = |b: u8| (b < 0x20) | (b == b'"') | (b == b'\\');
+    if !text.bytes().fold(false, |found, b| found | is_special(b)) {
         out.put_u8(b'"');
         out.put_slice(text.as_bytes());
         out.put_u8(b'"');

@@ -24,7 +24,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::codes::version;
 use super::fields::{FieldWriter, Fields};
-use crate::json::scan::{JsonError, Raw, Scanner};
+use crate::json::scan::{JsonError, Raw, Scanner, Span};
 
 /// Bytes of the length field.
 pub const LENGTH_SIZE: usize = 4;
@@ -97,23 +97,24 @@ pub struct Frame<'a> {
     pub remark: Option<Cow<'a, str>>,
     /// As they stand: binary, or JSON that `noted` has no room for.
     fields: &'a [u8],
-    noted: Noted<'a>,
+    noted: Noted,
     body_at: usize,
 }
 
 /// Fields of a JSON header: found while the header is scanned, so that none is scanned twice.
-#[derive(Debug, Clone, Default)]
-struct Noted<'a> {
-    pairs: [(Raw<'a>, Raw<'a>); FIELDS_NOTED],
+#[derive(Debug, Clone, Copy, Default)]
+struct Noted {
+    /// Key and value of each.
+    pairs: [[Span; 2]; FIELDS_NOTED],
     count: usize,
 }
 
 /// As many as the headers of sends and pulls have.
 const FIELDS_NOTED: usize = 16;
 
-impl<'a> Noted<'a> {
+impl Noted {
     /// Notes the fields of an object that is next. False if there are too many, or it is none.
-    fn scan(&mut self, s: &mut Scanner<'a>) -> Result<bool, JsonError> {
+    fn scan(&mut self, s: &mut Scanner<'_>) -> Result<bool, JsonError> {
         self.count = 0;
         if !s.take(b'{') {
             return Ok(false);
@@ -123,7 +124,7 @@ impl<'a> Noted<'a> {
             s.expect(b':', "a colon was expected")?;
             if let Some(value) = s.scalar()? {
                 let Some(pair) = self.pairs.get_mut(self.count) else { return Ok(false) };
-                *pair = (key, value);
+                *pair = [key.span(), value.span()];
                 self.count += 1;
             }
             s.comma_or(b'}')?;
@@ -270,8 +271,9 @@ impl<'a> Frame<'a> {
         let broken = super::fields::FieldError::Broken;
         match self.form {
             Form::Json => {
-                for (key, value) in &self.noted.pairs[..self.noted.count] {
-                    f(*key, *value)?;
+                let header = &self.bytes[PREFIX_SIZE..self.body_at];
+                for [key, value] in &self.noted.pairs[..self.noted.count] {
+                    f(key.of(header), value.of(header))?;
                 }
                 let mut s = Scanner::new(self.fields);
                 if !s.take(b'{') {
