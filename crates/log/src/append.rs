@@ -147,6 +147,11 @@ impl Appender {
         !self.list.is_empty() || !self.changes.is_empty()
     }
 
+    /// Bytes of the open round so far, without those of its seal that are the same in all.
+    pub fn open_bytes(&self) -> usize {
+        self.buf.len() + self.changes.len()
+    }
+
     /// Whether closed rounds wait to be fetched.
     pub fn has_closed(&self) -> bool {
         !self.closed.is_empty()

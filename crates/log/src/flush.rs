@@ -115,22 +115,32 @@ impl Writer {
         Ok(())
     }
 
-    /// Syncs what was written, the older file first.
+    /// Syncs what was written.
     pub fn sync(&mut self) -> io::Result<()> {
+        let unsynced = self.take_unsynced()?;
+        let result = unsynced.sync();
+        self.synced(unsynced, result)
+    }
+
+    /// What was written and is not synced yet. [`Unsynced::sync`] syncs it, while more may be written,
+    /// and [`Writer::synced`] must be told how that went.
+    pub fn take_unsynced(&mut self) -> io::Result<Unsynced> {
         self.refuse_after_failure()?;
+        let mut files = std::mem::take(&mut self.dirty);
         if !rules::holds(Rule::SyncOlderFirst) {
-            self.dirty.reverse();
+            files.reverse();
         }
         if !rules::holds(Rule::SyncEveryFile) {
-            self.dirty.drain(..self.dirty.len().saturating_sub(1));
+            files.drain(..files.len().saturating_sub(1));
         }
-        for dirty in self.dirty.drain(..) {
-            if let Err(e) = dirty.file.sync() {
-                self.failed = true;
-                return Err(e);
-            }
-        }
-        self.marks.flushed = self.marks.written;
+        Ok(Unsynced { files, end: self.marks.written })
+    }
+
+    /// Moves the watermark, if the sync succeeded.
+    pub fn synced(&mut self, unsynced: Unsynced, result: io::Result<()>) -> io::Result<()> {
+        self.failed |= result.is_err();
+        result?;
+        self.marks.flushed = unsynced.end;
         Ok(())
     }
 
@@ -139,6 +149,21 @@ impl Writer {
             return Err(io::Error::other("an earlier write or sync of the log failed"));
         }
         Ok(())
+    }
+}
+
+/// What a sync covers.
+#[derive(Debug)]
+#[must_use]
+pub struct Unsynced {
+    files: Vec<DirtyFile>,
+    end: PhysicalOffset,
+}
+
+impl Unsynced {
+    /// Syncs it, the older file first.
+    pub fn sync(&self) -> io::Result<()> {
+        self.files.iter().try_for_each(|dirty| dirty.file.sync())
     }
 }
 

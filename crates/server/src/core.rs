@@ -3,10 +3,11 @@
 //! In: batches of requests from the shards. Out: log rounds for [`crate::logger`], replies for the
 //! shards, work for [`crate::readers`]. A shard that finds the lock free runs the turn itself; the
 //! others leave their batch in the inbox, which the holder empties before it lets go. So at low
-//! load a request crosses no thread but the log's.
+//! load a request crosses no thread but the log's, and with `ASYNC_FLUSH` none at all.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::thread::Thread;
 
 use kerolox_engine::turn::Closed;
 use kerolox_engine::{
@@ -14,6 +15,7 @@ use kerolox_engine::{
 };
 use kerolox_log::PhysicalOffset;
 use kerolox_log::files::Files;
+use kerolox_log::flush::Writer;
 use kerolox_log::index::lookup::Blocks;
 use kerolox_log::retention::Reason;
 use kerolox_namesrv::{self as names, Names};
@@ -25,6 +27,8 @@ use tokio::sync::Notify;
 use crate::clock::Clock;
 use crate::decode::CoreRequest;
 use crate::logger::LogSignal;
+use crate::options::Durability;
+use crate::pen::Pen;
 use crate::readers::{Job, Readers};
 
 /// The two state machines.
@@ -48,6 +52,9 @@ pub struct Shared {
     inbox: Mutex<Vec<CoreRequest>>,
     pub shards: Vec<Arc<ShardInbox>>,
     pub log: LogSignal,
+    /// With the core held it may only be tried for: who writes takes the core, too.
+    pub pen: Mutex<Pen>,
+    housekeeping: OnceLock<Thread>,
     pub readers: Readers,
     files: Arc<Files>,
     /// What is confirmed: replies up to here may leave.
@@ -102,8 +109,10 @@ impl Shared {
         shards: usize,
         readers: Readers,
         files: Arc<Files>,
+        durability: Durability,
     ) -> Shared {
         let confirmed = AtomicU64::new(engine.confirmed().0);
+        let writer = Writer::new(files.clone(), engine.confirmed());
         let blocks = engine.blocks.clone();
         let clock = Clock::new(engine.log.store_timestamp());
         Shared {
@@ -113,6 +122,8 @@ impl Shared {
             inbox: Mutex::new(Vec::new()),
             shards: (0..shards).map(|_| Arc::default()).collect(),
             log: LogSignal::default(),
+            pen: Mutex::new(Pen::new(writer, durability)),
+            housekeeping: OnceLock::new(),
             readers,
             files,
             confirmed,
@@ -123,6 +134,18 @@ impl Shared {
             stopping: AtomicBool::new(false),
             ready: AtomicBool::new(false),
             counters: ShellCounters::default(),
+        }
+    }
+
+    /// Who makes room for the log.
+    pub fn set_housekeeping(&self, thread: Thread) {
+        self.housekeeping.get_or_init(|| thread);
+    }
+
+    /// The log needs room.
+    pub fn wake_housekeeping(&self) {
+        if let Some(thread) = self.housekeeping.get() {
+            thread.unpark();
         }
     }
 
@@ -196,6 +219,7 @@ impl Shared {
                 core.handle(request, now);
             }
         }
+        self.write_in_turn(&mut core);
         self.hand_out(&mut core);
         let work = core.engine.log.is_open() || core.engine.log.has_closed();
         drop(core);
@@ -203,6 +227,33 @@ impl Shared {
             self.log.wake();
         }
         self.inbox.lock().is_empty()
+    }
+
+    /// Writes what the turn appended, if turns may and nobody else does: see [`crate::pen`].
+    fn write_in_turn(&self, core: &mut Core) {
+        let Some(mut pen) = self.pen.try_lock() else { return };
+        if !pen.is_for_turns(&core.engine.log) || self.failed().is_some() {
+            return;
+        }
+        pen.take(core);
+        match pen.write(&self.counters) {
+            Ok(()) => {
+                let confirmed = pen.confirmed();
+                core.engine.confirm(confirmed, &mut core.output);
+                self.set_confirmed(confirmed);
+                if pen.is_low() {
+                    self.wake_housekeeping();
+                }
+            }
+            Err(error) => {
+                pen.put_down(error);
+                self.log.wake();
+            }
+        }
+        // It sleeps as if there was nothing to sync, and nothing that waits for its time.
+        if std::mem::take(&mut pen.quiet) {
+            self.log.wake();
+        }
     }
 
     /// Distributes replies, pushes and reads. Under the lock, so that their order is the turn's.

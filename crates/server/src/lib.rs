@@ -7,6 +7,7 @@
 //! - [`connection`]: one connection's bytes, in and out.
 //! - [`decode`]: a frame becomes a request, or a refusal.
 //! - [`core`]: engine and name server behind one lock; whoever has a batch runs the turn.
+//! - [`pen`]: what writes the log, for whoever holds it.
 //! - [`logger`]: the log thread: rounds, syncs, watermarks.
 //! - [`readers`]: cold reads and other long work.
 //! - [`housekeeping`]: files ahead, deletion behind, room on the disk.
@@ -27,6 +28,7 @@ pub mod listen;
 pub mod logger;
 pub mod metrics;
 pub mod options;
+pub mod pen;
 pub mod readers;
 pub mod shard;
 pub mod sniff;

@@ -51,6 +51,8 @@ pub const READERS: usize = 2;
 pub const READS_HELD_MAX: usize = 1_024;
 /// Reads that wait for a thread.
 pub const READS_MAX: usize = 100_000;
+/// Bytes of a round that a turn writes itself, where it may: more could make it wait for the disk.
+pub const IN_TURN_MAX: usize = 64 << 10;
 /// The log's sparse files get room on the disk this often, in ms.
 pub const HOUSEKEEPING_MS: u64 = 100;
 /// How long a stop waits for replies to leave, in ms.

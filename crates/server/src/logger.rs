@@ -3,22 +3,18 @@
 //!
 //! In: the core's open round. Out: bytes on the disk, confirmed positions.
 
-use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use kerolox_engine::Output;
 use kerolox_engine::turn::Closed;
-use kerolox_log::append::Round;
-use kerolox_log::flush::Writer;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::core::{Core, Shared};
 use crate::limits::{IDLE_TICK_MS, IN_FLIGHT_MAX, OVERLOAD_MS, TICK_MS};
-use crate::options::Durability;
+use crate::pen::Pen;
 
 /// How the log thread is woken.
 #[derive(Default)]
@@ -48,16 +44,7 @@ impl LogSignal {
 /// See the module's documentation.
 pub struct Logger {
     shared: Arc<Shared>,
-    writer: Writer,
-    durability: Durability,
-    housekeeping: Thread,
     last_tick: Instant,
-    /// Nothing waits for its time.
-    quiet: bool,
-    last_sync: Instant,
-    last_round: Instant,
-    /// The last round was a seal that says that all is flushed: nothing follows it while idle.
-    settled: bool,
     overloaded_since: Option<i64>,
     clock_behind: bool,
     waits_for_room: bool,
@@ -66,28 +53,15 @@ pub struct Logger {
 /// A machine's clock this far behind the broker's is reported, in ms.
 const CLOCK_BEHIND_MS: i64 = 1_000;
 
-/// After this long without a round a last seal is written.
-const SETTLE: Duration = Duration::from_secs(1);
+type HeldPen<'a> = MutexGuard<'a, Pen>;
 
 impl Logger {
-    /// Goes on where `writer` is. `housekeeping` is woken when the log needs room.
-    pub fn new(
-        shared: Arc<Shared>,
-        writer: Writer,
-        durability: Durability,
-        housekeeping: Thread,
-    ) -> Logger {
-        let now = Instant::now();
+    /// Goes on where the pen is.
+    pub fn new(shared: Arc<Shared>) -> Logger {
+        let last_tick = Instant::now();
         Logger {
             shared,
-            writer,
-            durability,
-            housekeeping,
-            last_tick: now,
-            quiet: false,
-            last_sync: now,
-            last_round: now,
-            settled: false,
+            last_tick,
             overloaded_since: None,
             clock_behind: false,
             waits_for_room: false,
@@ -96,28 +70,30 @@ impl Logger {
 
     /// Runs until the server stops; then writes and syncs what is left.
     pub fn run(mut self) {
-        let mut rounds = VecDeque::new();
+        let shared = self.shared.clone();
+        let mut pen = shared.pen.lock();
         loop {
-            if rounds.is_empty() {
+            if pen.is_idle() {
                 if self.is_stopping() {
-                    self.stop();
+                    self.stop(&mut pen);
                     return;
                 }
-                let at_most = if self.quiet { IDLE_TICK_MS } else { TICK_MS };
-                self.shared.log.wait(Duration::from_millis(at_most));
-                rounds = self.fetch();
+                let at_most = Duration::from_millis(if pen.quiet { IDLE_TICK_MS } else { TICK_MS });
+                MutexGuard::unlocked(&mut pen, || shared.log.wait(at_most));
+                // Else a turn could not write what it took.
+                if pen.is_idle() {
+                    self.fetch(&mut pen);
+                }
             }
-            if self.shared.failed().is_some() {
+            if shared.failed().is_some() {
                 // Housekeeping found that the disk fails.
                 self.idle();
                 return;
             }
-            match self.write(&rounds) {
+            match self.write(&mut pen) {
                 Ok(false) => {}
-                Ok(true) => rounds = self.confirm(),
-                Err(e) if self.writer.can_try_again() && !self.is_stopping() => {
-                    self.wait_for_room(&e);
-                }
+                Ok(true) => self.confirm(&mut pen),
+                Err(e) if pen.can_try_again() && !self.is_stopping() => self.wait_for_room(&e),
                 Err(e) => {
                     self.fail(&e);
                     return;
@@ -141,13 +117,18 @@ impl Logger {
         shared.with_core(|core, out| self.tick_if_due(core, out));
     }
 
-    /// Takes what there is to write, between two turns.
-    fn fetch(&mut self) -> VecDeque<Round> {
+    /// Takes what there is to write.
+    fn fetch(&mut self, pen: &mut Pen) {
         let shared = self.shared.clone();
         shared.with_core(|core, out| {
             self.tick_if_due(core, out);
-            self.take(core)
-        })
+            self.take(pen, core);
+        });
+    }
+
+    fn take(&mut self, pen: &mut Pen, core: &mut Core) {
+        pen.quiet = !pen.is_unflushed() && !core.engine.waits_for_time();
+        pen.take(core);
     }
 
     /// Says it when the machine's clock was set back.
@@ -160,26 +141,6 @@ impl Logger {
                 "the machine's clock was set back: the broker's goes on at half speed until the other has caught up"
             );
         }
-    }
-
-    fn take(&mut self, core: &mut Core) -> VecDeque<Round> {
-        let mut rounds = core.engine.log.take_rounds();
-        let behind = self.writer.watermarks();
-        let unflushed = behind.flushed < behind.written;
-        self.quiet = !unflushed && !core.engine.waits_for_time();
-        if rounds.is_empty() && !self.settled && !unflushed && self.last_round.elapsed() >= SETTLE {
-            rounds = core.engine.log.take_last_seal();
-            self.settled = true;
-        } else if !rounds.is_empty() {
-            self.settled = false;
-        }
-        if !rounds.is_empty() {
-            self.last_round = Instant::now();
-        }
-        for round in &rounds {
-            core.engine.tail.push(round);
-        }
-        rounds
     }
 
     fn tick_if_due(&mut self, core: &mut Core, out: &mut Output) {
@@ -214,80 +175,69 @@ impl Logger {
         }
     }
 
-    /// Writes rounds, and syncs if it is time to. True if a watermark moved.
-    fn write(&mut self, rounds: &VecDeque<Round>) -> io::Result<bool> {
-        let before = self.writer.watermarks();
+    /// Writes, and syncs if it is time to. True if a watermark moved.
+    fn write(&mut self, pen: &mut HeldPen<'_>) -> io::Result<bool> {
+        let before = (pen.confirmed(), pen.flushed());
         let counters = &self.shared.counters;
-        if !rounds.is_empty() {
-            self.writer.write(rounds)?;
-            self.waits_for_room = false;
-            if self.writer.is_low() {
-                self.housekeeping.unpark();
-            }
-            let bytes: usize = rounds.iter().map(|round| round.bytes.len()).sum();
-            let seals: usize = rounds.iter().map(|round| round.seal_bytes).sum();
-            counters.rounds.fetch_add(rounds.len() as u64, Ordering::Relaxed);
-            counters.log_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-            counters.seal_bytes.fetch_add(seals as u64, Ordering::Relaxed);
+        pen.write(counters)?;
+        self.waits_for_room = false;
+        if pen.is_low() {
+            self.shared.wake_housekeeping();
         }
-        let due = match self.durability {
-            Durability::Sync => true,
-            Durability::Async { interval_ms } => {
-                self.last_sync.elapsed() >= Duration::from_millis(interval_ms)
-            }
-        };
-        let marks = self.writer.watermarks();
-        if due && marks.flushed < marks.written {
-            self.writer.sync()?;
-            self.last_sync = Instant::now();
-            counters.syncs.fetch_add(1, Ordering::Relaxed);
+        if let Some(unsynced) = pen.due()? {
+            // Meanwhile turns may write.
+            let result = MutexGuard::unlocked(pen, || unsynced.sync());
+            pen.synced(unsynced, result, counters)?;
         }
-        Ok(self.writer.watermarks() != before)
+        Ok((pen.confirmed(), pen.flushed()) != before)
     }
 
     /// Tells the engine what is confirmed, and takes the next rounds in the same breath.
-    fn confirm(&mut self) -> VecDeque<Round> {
-        let marks = self.writer.watermarks();
-        let confirmed = match self.durability {
-            Durability::Sync => marks.flushed,
-            Durability::Async { .. } => marks.written,
-        };
+    fn confirm(&mut self, pen: &mut Pen) {
+        let confirmed = pen.confirmed();
         let moved = confirmed > self.shared.confirmed();
         let shared = self.shared.clone();
-        let rounds = shared.with_core(|core, out| {
-            core.engine.log.set_flushed(marks.flushed);
+        shared.with_core(|core, out| {
+            core.engine.log.set_flushed(pen.flushed());
             if moved {
                 core.engine.confirm(confirmed, out);
             }
             self.tick_if_due(core, out);
-            self.take(core)
+            self.take(pen, core);
         });
         if moved {
             shared.set_confirmed(confirmed);
         }
-        rounds
     }
 
     /// The last turn: everything that waits is answered, written and synced.
-    fn stop(&mut self) {
+    fn stop(&mut self, pen: &mut Pen) {
         let shared = self.shared.clone();
-        let rounds = shared.with_core(|core, out| {
+        shared.with_core(|core, out| {
             core.engine.stop(out);
-            self.take(core)
+            pen.take(core);
         });
-        let flushed = self.write(&rounds).and_then(|_| self.writer.sync()).and_then(|()| {
-            // What arrived meanwhile stands before the last seal, which says that all before these
+        let flushed = self.flush(pen).and_then(|()| {
+            // What arrives meanwhile stands before the last seal, which says that all before these
             // is flushed.
-            let mut last = self.confirm();
-            last.extend(shared.with_core(|core, _| core.engine.log.take_last_seal()));
-            self.writer.write(&last)?;
-            self.writer.sync()
+            self.confirm(pen);
+            shared.with_core(|core, _| pen.take_last_seal(core));
+            self.flush(pen)
         });
         match flushed {
             // What arrives from now on is not written, and not acknowledged.
-            Ok(()) => drop(self.confirm()),
+            Ok(()) => self.confirm(pen),
             Err(e) => self.fail(&e),
         }
+    }
+
+    /// Writes and syncs what was taken.
+    fn flush(&self, pen: &mut Pen) -> io::Result<()> {
+        let counters = &self.shared.counters;
+        pen.write(counters)?;
+        let unsynced = pen.take_unsynced()?;
+        let result = unsynced.sync();
+        pen.synced(unsynced, result, counters)
     }
 
     /// Nothing is acknowledged any more: what the disk holds is not known.

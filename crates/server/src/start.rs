@@ -19,7 +19,6 @@ use kerolox_engine::state::ProgressFn;
 use kerolox_log::append::Appender;
 use kerolox_log::disk::{Disk, real::RealDisk, slow::Slow};
 use kerolox_log::files::Files;
-use kerolox_log::flush::Writer;
 use kerolox_log::identity::{self, Identity, IdentityError};
 use kerolox_log::recover::{self, Lost, RecoverError, Report};
 use kerolox_namesrv::{Advertised, KvChange, LocalBroker, Names};
@@ -218,12 +217,13 @@ impl Server {
         let blocks = keeper.blocks.clone();
         let names = names(&options, &engine, ports.broker);
         let shards = options.shards.clamp(1, 64);
-        let shared =
-            Arc::new(Shared::new(engine, names, shards, Readers::default(), files.clone()));
+        let (readers, durability) = (Readers::default(), options.durability);
+        let shared = Shared::new(engine, names, shards, readers, files.clone(), durability);
+        let shared = Arc::new(shared);
         files.claim(end);
         let housekeeping = Housekeeping {
             shared: shared.clone(),
-            files: files.clone(),
+            files,
             keeper,
             data_dir: options.data_dir,
             retention: options.retention,
@@ -231,10 +231,9 @@ impl Server {
             blocks_failed: None,
         };
         housekeeping.prepare().map_err(io_error("making room on the disk for the log"))?;
-        let writer = Writer::new(files, end);
         let house = thread("kerolox-house", move || housekeeping.run())?;
-        let wakes = house.thread().clone();
-        let logger = Logger::new(shared.clone(), writer, options.durability, wakes);
+        shared.set_housekeeping(house.thread().clone());
+        let logger = Logger::new(shared.clone());
         let logger = thread("kerolox-log", move || logger.run())?;
         let mut threads = vec![house];
         for number in 0..READERS {

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use kerolox_engine::keeper::{Found, Keeper};
 use kerolox_engine::{Config, Engine};
 use kerolox_log::append::Appender;
-use kerolox_log::disk::fault::FaultDisk;
+use kerolox_log::disk::fault::{FaultDisk, Faults};
 use kerolox_log::disk::{Disk, DiskFile, Entry, Open, Space};
 use kerolox_log::files::Files;
 use kerolox_log::identity::Identity;
@@ -14,6 +14,8 @@ use kerolox_log::recover;
 use kerolox_namesrv::Names;
 
 use super::*;
+use crate::limits::IN_TURN_MAX;
+use crate::options::Durability;
 use crate::readers::Readers;
 
 const IDENTITY: Identity = Identity { number: [1; 16], writer: 2 };
@@ -95,9 +97,9 @@ fn what_arrives_during_the_last_syncs_is_written_or_not_confirmed() {
     let disk = FaultDisk::default();
     let during = During::default();
     let (files, engine, _) = open(Arc::new(Busy(disk.clone(), during.clone())));
-    let writer = Writer::new(files.clone(), engine.confirmed());
     let names = Names::new(Default::default());
-    let shared = Arc::new(Shared::new(engine, names, 1, Readers::default(), files));
+    let (readers, durability) = (Readers::default(), Durability::Sync);
+    let shared = Arc::new(Shared::new(engine, names, 1, readers, files, durability));
     let arrived = Arc::new(Mutex::new(Vec::new()));
     let arrive = {
         let (shared, arrived) = (Arc::downgrade(&shared), arrived.clone());
@@ -111,8 +113,7 @@ fn what_arrives_during_the_last_syncs_is_written_or_not_confirmed() {
     };
     assert!(during.set(Box::new(arrive)).is_ok());
     shared.stopping.store(true, Ordering::Release);
-    let durability = Durability::Sync;
-    Logger::new(shared.clone(), writer, durability, std::thread::current()).run();
+    Logger::new(shared.clone()).run();
     let confirmed = shared.confirmed();
     let (_, engine, report) = open(Arc::new(disk));
     assert!(report.cut.is_none() && report.end >= confirmed, "{report:?}, {confirmed} confirmed");
@@ -121,5 +122,52 @@ fn what_arrives_during_the_last_syncs_is_written_or_not_confirmed() {
     for (key, at) in arrived.iter().filter(|(_, at)| *at <= confirmed) {
         let known = engine.state.kv.get(&("n".to_owned(), key.clone()));
         assert!(known.is_some(), "{key}, confirmed at {at}, is gone");
+    }
+}
+
+#[test]
+fn with_async_flush_a_turn_writes_itself_and_leaves_to_the_log_thread_what_it_cannot() {
+    let disk = FaultDisk::default();
+    let (files, engine, _) = open(Arc::new(disk.clone()));
+    let names = Names::new(Default::default());
+    let durability = Durability::Async { interval_ms: 500 };
+    let shared = Arc::new(Shared::new(engine, names, 1, Readers::default(), files, durability));
+    let put = |key: &str| shared.with_core(|core, _| core.engine.put_kv("n", key, Some("v"), 0));
+    let at = put("alone");
+    assert!(shared.confirmed() >= at, "{} of {at}", shared.confirmed());
+    // A large round is left to it,
+    let value = "x".repeat(IN_TURN_MAX);
+    let large = shared.with_core(|core, _| {
+        core.engine.put_kv("n", "large", Some(&value), 0);
+        core.engine.put_kv("n", "large, too", Some(&value), 0)
+    });
+    assert!(shared.confirmed() < large);
+    // and what comes while it writes or syncs, and what the disk has no room for.
+    let pen = shared.pen.lock();
+    let later = put("later");
+    assert!(shared.confirmed() < later);
+    drop(pen);
+    let logger = Logger::new(shared.clone());
+    let running = std::thread::spawn(move || logger.run());
+    let wait_for = |position| {
+        while shared.confirmed() < position {
+            std::thread::yield_now();
+        }
+    };
+    wait_for(later);
+    disk.set_faults(Faults { room: Some(0), ..Faults::default() });
+    let stuck = put("stuck");
+    std::thread::sleep(Duration::from_millis(50));
+    assert!(shared.confirmed() < stuck && shared.failed().is_none());
+    disk.set_faults(Faults::default());
+    wait_for(stuck);
+    shared.stopping.store(true, Ordering::Release);
+    shared.log.wake();
+    running.join().unwrap();
+    assert!(shared.pen.lock().is_idle() && !shared.pen.lock().is_unflushed());
+    let (_, engine, report) = open(Arc::new(disk));
+    assert_eq!(report.cut, None);
+    for key in ["alone", "large", "large, too", "later", "stuck"] {
+        assert!(engine.state.kv.contains_key(&("n".to_owned(), key.to_owned())), "{key}");
     }
 }
