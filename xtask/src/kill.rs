@@ -22,6 +22,9 @@ pub(crate) struct Options {
     /// How often the broker is killed; 50 is the long form
     #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
+    /// Whether a message is acknowledged before it is synced: kill -9 must not take it, either
+    #[arg(long)]
+    async_flush: bool,
 }
 
 /// The broker lives this long under load.
@@ -33,26 +36,28 @@ const PRODUCER_LIMIT: Duration = Duration::from_secs(10);
 
 pub(crate) fn run(options: &Options) -> Result<bool> {
     let binary = workspace::release_binary(&workspace::root(), false)?;
-    rounds(&binary, options.rounds)
+    rounds(&binary, options.rounds, options.async_flush)
 }
 
 /// Prints the books and says whether they balance.
-pub(crate) fn rounds(binary: &Path, rounds: u32) -> Result<bool> {
+pub(crate) fn rounds(binary: &Path, rounds: u32, async_flush: bool) -> Result<bool> {
     let mut scratch = Scratch::new("kill")?;
-    let result = rounds_in(binary, rounds, &scratch);
+    let flush = if async_flush { "ASYNC_FLUSH" } else { "SYNC_FLUSH" };
+    println!("\nkill -9 under load, {rounds} rounds, {flush}");
+    let set = ["--set", &format!("flushDiskType={flush}")];
+    let result = rounds_in(binary, rounds, &set, &scratch);
     if !matches!(result, Ok(true)) {
         scratch.keep();
     }
     result
 }
 
-fn rounds_in(binary: &Path, rounds: u32, scratch: &Scratch) -> Result<bool> {
-    println!("\nkill -9 under load, {rounds} rounds");
+fn rounds_in(binary: &Path, rounds: u32, set: &[&str], scratch: &Scratch) -> Result<bool> {
     let mut ledgers = Vec::new();
     // The ledgers name the broker by its address: it stays the same.
     let mut port = 0;
     for round in 1..=rounds {
-        let server = Server::start_at(binary, scratch.path(), port)?;
+        let server = Server::start_with(binary, scratch.path(), port, set)?;
         port = server.broker_port;
         let ledger = scratch.path().join(format!("ledger-{round}"));
         let load = Load {
@@ -81,7 +86,7 @@ fn rounds_in(binary: &Path, rounds: u32, scratch: &Scratch) -> Result<bool> {
         ledgers.push(ledger);
     }
 
-    let server = Server::start_at(binary, scratch.path(), port)?;
+    let server = Server::start_with(binary, scratch.path(), port, set)?;
     let books =
         bench::verify(binary, &server.address(), &ledgers, &scratch.path().join("verify.log"))?;
     server.stop()?;

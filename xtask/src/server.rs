@@ -30,15 +30,10 @@ pub(crate) struct Server {
 impl Server {
     /// Starts it on the data in `folder` and waits until it is ready.
     pub(crate) fn start(binary: &Path, folder: &Path) -> Result<Self> {
-        Self::start_at(binary, folder, 0)
+        Self::start_with(binary, folder, 0, &[])
     }
 
-    /// The same, with the broker on a given port; 0: any free one.
-    pub(crate) fn start_at(binary: &Path, folder: &Path, broker_port: u16) -> Result<Self> {
-        Self::start_with(binary, folder, broker_port, &[])
-    }
-
-    /// The same, with more options.
+    /// The same, with the broker on a given port (0: any free one), and more options.
     pub(crate) fn start_with(
         binary: &Path,
         folder: &Path,

@@ -194,8 +194,10 @@ impl Run<'_> {
             let mut tests = self.cargo(&["test", "-p", "kerolox", "--no-fail-fast", "--test", "*"]);
             process::run(tests.env(workspace::BINARY_VARIABLE, binary))?;
         }
-        let lost_nothing = kill::rounds(binary, KILL_ROUNDS)?;
-        anyhow::ensure!(lost_nothing, "kill -9: the messages are not as acknowledged");
+        for async_flush in [false, true] {
+            let lost_nothing = kill::rounds(binary, KILL_ROUNDS, async_flush)?;
+            anyhow::ensure!(lost_nothing, "kill -9: the messages are not as acknowledged");
+        }
         Ok(())
     }
 
