@@ -16,9 +16,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use common::call::{ask, commit, granted, join, make_topic, message, pairs, put, read, refused};
+use common::call::{
+    ask, commit, granted, join, make_topic, message, pairs, put, put_with, read, refused,
+};
 use common::mount::Mount;
-use common::{Folder, Launch, SMALL, Server, contents, http};
+use common::{Folder, Launch, SMALL, Server, contents, http, trial};
 use kerolox_client::{Connection, Error, OwnedReply};
 use kerolox_log::append::{Appender, Resume};
 use kerolox_log::disk::fault::{FaultDisk, Faults};
@@ -131,6 +133,48 @@ async fn a_full_disk_refuses_sends_and_nothing_else_until_there_is_room() {
 }
 
 /// That the disk was full when it stopped was taken for a log that had failed (7).
+#[tokio::test]
+async fn a_delayed_message_that_comes_due_on_a_full_disk_is_delivered_when_there_is_room() {
+    let folder = Folder::new();
+    let Some(mount) = small(&folder, 16) else { return };
+    if !trial::is_possible() {
+        return;
+    }
+    let server = launch(&folder, &mount).start();
+    let connection = server.connect().await;
+    let mut stored = vec!["before".to_owned()];
+    put(&connection, "t", 0, "before").await;
+    make_topic(&connection, "later", 1).await;
+    let delayed: Vec<_> = (0..300).map(|i| format!("{i} {}", "y".repeat(1000))).collect();
+    for text in &delayed {
+        // Level 18 waits for two hours.
+        put_with(&connection, "later", 0, text, &[("DELAY", "18")]).await;
+    }
+    mount.fill();
+    send_until(&connection, false, &mut stored).await;
+    trial::set_clock(&connection, 3 * 3_600_000).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    // And back: what is due stays due, on the broker's own clock.
+    trial::set_clock(&connection, 0).await;
+    refused(&send(&connection, &"x".repeat(10_000)).await, 14, "It may be caused by disk full");
+    assert!(!server.log().contains("failed"), "{}", server.log());
+    mount.empty();
+    send_until(&connection, true, &mut stored).await;
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while read(&connection, "later", 0).await.len() < delayed.len() {
+        assert!(Instant::now() < deadline, "{}", server.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(read(&connection, "later", 0).await, delayed);
+    assert_eq!(read(&connection, "t", 0).await, stored);
+    server.kill();
+    let server = launch(&folder, &mount).start();
+    let connection = server.connect().await;
+    assert_eq!(read(&connection, "later", 0).await, delayed);
+    assert_eq!(read(&connection, "t", 0).await, stored);
+    server.stop();
+}
+
 #[tokio::test]
 async fn a_server_stops_with_0_while_the_disk_is_full() {
     let folder = Folder::new();

@@ -1,12 +1,12 @@
 //! What is logged: nothing for each message, and of what bad clients do only so many lines a
-//! second, with the number of those that were left out.
+//! second, with the number of those that were left out. And a broker that has nothing to do sleeps.
 
 mod common;
 
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use common::call::{ask, look, message, pairs, put, read, refused};
+use common::call::{ask, look, message, pairs, put, read, refused, wait};
 use common::raw::{Raw, frame};
 use common::{Folder, Server};
 
@@ -84,5 +84,38 @@ async fn a_refusal_line_says_who_asked_what_and_why() {
     for part in [&format!("peer={peer}"), "request=310", "code=1", "the custom field <a> is null"] {
         assert!(line.contains(part), "{part}: {line}");
     }
+    server.stop();
+}
+
+/// How often a thread of the server has gone to sleep by itself.
+fn sleeps(server: &Server, thread: &str) -> u64 {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", server.pid()));
+    let tasks = tasks.expect("the server runs");
+    let of =
+        tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("status")).ok());
+    let status = of.into_iter().find(|status| status.contains(&format!("Name:\t{thread}\n")));
+    let status = status.expect("the server has such a thread");
+    let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    line.and_then(|line| line.trim().parse().ok()).expect("the kernel counts them")
+}
+
+#[tokio::test]
+async fn an_idle_broker_sleeps_longer_than_one_with_something_that_waits() {
+    let folder = Folder::new();
+    let server = Server::start(&folder, &[]);
+    let connection = server.connect().await;
+    put(&connection, "t", 0, "the first one makes the topic").await;
+    const SPAN: Duration = Duration::from_secs(2);
+    // The last seal is written a second behind the last message.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let before = sleeps(&server, "kerolox-log");
+    tokio::time::sleep(SPAN).await;
+    let idle = sleeps(&server, "kerolox-log") - before;
+    // Ten a second; a machine that is slow makes them fewer.
+    assert!(idle <= 50, "{idle} times in {SPAN:?}");
+    // A pull that waits is answered in time all the same.
+    let begin = Instant::now();
+    assert_eq!(connection.pull(&wait("g", "t", 0, 1, 700)).await.unwrap().code, 19);
+    assert!(begin.elapsed() >= Duration::from_millis(700), "{:?}", begin.elapsed());
     server.stop();
 }

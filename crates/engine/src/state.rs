@@ -225,8 +225,8 @@ impl State {
             // Where the change that made it was lost, a later one may have made it anew.
             topic.born = topic.born.min(PhysicalOffset(row.origin));
             let state = topic.queue_mut(row.queue);
-            let known = state.index.next() > 0 && row.first >= state.index.next();
-            let min = if known { state.index.min() } else { row.first };
+            let goes_on = state.index.next() > 0 && row.first >= state.index.next();
+            let min = if goes_on { state.index.min() } else { row.first };
             let link = Link { block: block.head.begin, slot: slot as u32, ordinal: row.ordinal };
             let older = Some(Older { link, last_time: row.last_time });
             state.index = Queue::restored(row.end(), min, row.origin, older);
