@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "the output of a command is what xtask is for")]
 
+mod bursts;
 mod ci;
 mod compare;
 mod figures;
@@ -51,6 +52,8 @@ enum Command {
     Overload(overload::Options),
     /// Measure the release binary
     Figures(figures::Options),
+    /// Whether a change is faster: two builds of the server, loaded in turn
+    Bursts(bursts::Options),
     /// Measure beside Apache RocketMQ, on the same machine in the same run
     Compare(compare::Options),
 }
@@ -64,6 +67,7 @@ fn main() -> Result<ExitCode> {
         Command::Kill(options) => kill::run(&options)?,
         Command::Overload(options) => overload::run(&options)?,
         Command::Figures(options) => figures::run(&options)?,
+        Command::Bursts(options) => bursts::run(&options)?,
         Command::Compare(options) => compare::run(&options)?,
     };
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
