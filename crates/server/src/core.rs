@@ -43,6 +43,8 @@ pub struct Core {
 pub struct ShardInbox {
     pub messages: Mutex<Vec<Message>>,
     pub notify: Notify,
+    /// Some that the shard took wait for the watermark.
+    pub waits: AtomicBool,
 }
 
 /// What all threads share.
@@ -156,13 +158,14 @@ impl Shared {
 
     /// What is confirmed.
     pub fn confirmed(&self) -> PhysicalOffset {
-        PhysicalOffset(self.confirmed.load(Ordering::Acquire))
+        PhysicalOffset(self.confirmed.load(Ordering::SeqCst))
     }
 
-    /// Moves the watermark and wakes every shard: replies wait for it.
+    /// Moves the watermark and wakes the shards where replies wait for it. A shard says that some wait,
+    /// and then looks at the watermark once more; so one of both sees what the other did.
     pub fn set_confirmed(&self, confirmed: PhysicalOffset) {
-        self.confirmed.store(confirmed.0, Ordering::Release);
-        for shard in &self.shards {
+        self.confirmed.store(confirmed.0, Ordering::SeqCst);
+        for shard in self.shards.iter().filter(|shard| shard.waits.load(Ordering::SeqCst)) {
             shard.notify.notify_one();
         }
     }
@@ -232,7 +235,9 @@ impl Shared {
     /// Writes what the turn appended, if turns may and nobody else does: see [`crate::pen`].
     fn write_in_turn(&self, core: &mut Core) {
         let Some(mut pen) = self.pen.try_lock() else { return };
-        if !pen.is_for_turns(&core.engine.log) || self.failed().is_some() {
+        // Nothing follows the last seal of a stop.
+        let is_over = self.failed().is_some() || self.stopping.load(Ordering::Acquire);
+        if is_over || !pen.is_for_turns(&core.engine.log) {
             return;
         }
         pen.take(core);

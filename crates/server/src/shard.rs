@@ -413,7 +413,7 @@ impl Shard {
     fn deliver(&self) {
         let inbox = &self.shared.shards[self.number];
         let messages = std::mem::take(&mut *inbox.messages.lock());
-        let confirmed = self.shared.confirmed();
+        let mut confirmed = self.shared.confirmed();
         let mut touched = Vec::new();
         let mut waiting = self.waiting.borrow_mut();
         for message in messages {
@@ -422,6 +422,10 @@ impl Shard {
             } else {
                 self.send(message, &mut touched);
             }
+        }
+        if !waiting.is_empty() {
+            inbox.waits.store(true, Ordering::SeqCst);
+            confirmed = self.shared.confirmed();
         }
         while waiting.front().is_some_and(|first| confirm_at(first) <= confirmed) {
             if let Some(message) = waiting.pop_front() {
@@ -432,6 +436,9 @@ impl Shard {
             for message in waiting.drain(..) {
                 self.send(not_confirmed(message, why), &mut touched);
             }
+        }
+        if waiting.is_empty() {
+            inbox.waits.store(false, Ordering::SeqCst);
         }
         drop(waiting);
         for connection in touched {

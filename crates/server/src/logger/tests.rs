@@ -165,9 +165,12 @@ fn with_async_flush_a_turn_writes_itself_and_leaves_to_the_log_thread_what_it_ca
     shared.log.wake();
     running.join().unwrap();
     assert!(shared.pen.lock().is_idle() && !shared.pen.lock().is_unflushed());
+    let too_late = put("too late");
+    assert!(shared.confirmed() < too_late, "it is written behind the last seal");
     let (_, engine, report) = open(Arc::new(disk));
     assert_eq!(report.cut, None);
     for key in ["alone", "large", "large, too", "later", "stuck"] {
         assert!(engine.state.kv.contains_key(&("n".to_owned(), key.to_owned())), "{key}");
     }
+    assert_eq!(engine.state.kv.len(), 5);
 }
