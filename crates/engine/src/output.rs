@@ -220,6 +220,8 @@ pub struct ColdPull {
     pub topic: TopicId,
     pub pulled: Pulled,
     pub messages: ColdMessages,
+    /// What was confirmed when it was asked for.
+    pub confirmed: PhysicalOffset,
 }
 
 /// Which messages a cold pull gets.
@@ -280,30 +282,22 @@ impl ColdPull {
             }
         };
         let places: Vec<Place> = messages.iter().map(|(_, place)| *place).collect();
-        let mut body = Vec::with_capacity(places.len());
-        let records = read::records(blocks.files(), &places);
-        for ((offset, _), record) in messages.iter().zip(records) {
-            match record {
-                Ok(record) => body.push(record),
-                Err(e) => {
-                    errors.push(e.to_string());
-                    self.pulled.next_begin_offset =
-                        if body.is_empty() { offset + 1 } else { *offset };
-                    break;
-                }
-            }
+        let read = read::leading(blocks.files(), &blocks.recent, &places, self.confirmed);
+        if let Some(error) = read.error {
+            errors.push(error.to_string());
+            let offset = messages[read.count].0;
+            self.pulled.next_begin_offset = if read.count == 0 { offset + 1 } else { offset };
         }
-        let (code, remark) = if !body.is_empty() {
+        let (code, remark) = if read.count > 0 {
             (response::SUCCESS, None)
         } else if errors.is_empty() {
             (response::PULL_RETRY_IMMEDIATELY, Some("NO_MATCHED_MESSAGE".into()))
         } else {
             (response::PULL_RETRY_IMMEDIATELY, Some("NO_MATCHED_MESSAGE: the message at this offset is damaged on the disk; pull goes on behind it".into()))
         };
-        let bytes = body.iter().map(|record: &Bytes| record.len() as u64).sum();
-        let messages = body.len() as u64;
+        let (messages, bytes) = (read.count as u64, read.bytes.len() as u64);
         let fields = ReplyFields::Pulled(self.pulled);
-        let reply = Reply { code, remark, fields, body: Body::Many(body) };
+        let reply = Reply { code, remark, fields, body: Body::One(read.bytes) };
         ColdAnswer { reply, messages, bytes, errors }
     }
 }

@@ -24,6 +24,15 @@ pub const ARENA_BYTES: usize = 256 << 10;
 pub const ARENAS_MAX: usize = TAIL_BYTES / ARENA_BYTES + 32;
 /// Recent rounds that stay in memory, in bytes: tail reads never touch the disk.
 pub const TAIL_BYTES: usize = 16 << 20;
+/// Bytes that a read of the log for consumers takes: what is between their messages is mostly for others.
+pub const READ_CHUNK: u64 = 256 << 10;
+/// Such chunks that are kept: 8 MiB.
+pub const READ_CHUNKS_MAX: usize = 32;
+/// Entries of a queue that are read from an index block at once. What a pull does not take of them is kept
+/// for the next.
+pub const ENTRIES_AHEAD: usize = 256;
+/// Queues of which such entries are kept: about 40 bytes each, 2.5 MiB in all.
+pub const QUEUES_AHEAD_MAX: usize = 256;
 /// Bytes that recovery copies of an unproven tail at most before it cuts it.
 pub const SET_ASIDE_MAX: u64 = 64 << 20;
 /// Room that messages leave when the disk is full: for seals and state changes.

@@ -6,7 +6,8 @@
 //! | read areas of each shard ([`READ_AREAS_MAX`]), and what unanswered requests keep of further ones | 2 MiB a shard + [`IN_FLIGHT_MAX`] |
 //! | unfinished frames | [`UNFINISHED_MAX`] |
 //! | recent rounds (`log::limits::TAIL_BYTES`), and areas that wait to be used again (`ARENAS_MAX`) | 24 MiB |
-//! | replies that are not read | [`UNREAD_MAX`] for each connection; mostly slices of recent rounds |
+//! | what was read of the log for consumers (`log::limits::READ_CHUNKS_MAX`), and index entries ahead of them (`QUEUES_AHEAD_MAX`) | 11 MiB |
+//! | replies that are not read | [`UNREAD_MAX`] for each connection; at the end of the log slices of recent rounds |
 //! | the index of the open stretch (`log::limits::STRETCH`) | about 32 a message |
 
 /// Bytes that a shard reads at once, from one connection or several.

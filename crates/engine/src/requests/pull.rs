@@ -227,7 +227,7 @@ impl Engine {
             let filter = filter.clone();
             let of = (pull.topic.clone(), pull.queue_id);
             let messages = ColdMessages::Older { of, link, from, here, filter, wanted };
-            let cold = ColdPull { topic: id, pulled, messages };
+            let cold = ColdPull { topic: id, pulled, messages, confirmed: self.confirmed() };
             return Looked::Found(Answer::Cold(Box::new(cold)));
         }
         let entries = index.range(from, max).take(PULL_SCAN_MAX);
@@ -262,7 +262,8 @@ impl Engine {
                 Some(slice) => body.push(slice),
                 None => {
                     let messages = ColdMessages::Here(messages);
-                    let cold = ColdPull { topic: id, pulled, messages };
+                    let cold =
+                        ColdPull { topic: id, pulled, messages, confirmed: self.confirmed() };
                     return Looked::Found(Answer::Cold(Box::new(cold)));
                 }
             }

@@ -4,7 +4,7 @@
 //! the rows of its queue from block to block and reads a few pages of each. Runs on disk readers
 //! and housekeeping, never in a turn.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -20,7 +20,8 @@ use crate::identity::Identity;
 use crate::index::block::{self, Back, BlockError, BlockFile, Link, NewBlock, Row};
 use crate::index::build::{self, DeletedTopic, Older};
 use crate::index::queue::{Entry, Seek};
-use crate::limits::KEY_BLOCKS_MAX;
+use crate::limits::{ENTRIES_AHEAD, KEY_BLOCKS_MAX, QUEUES_AHEAD_MAX, READ_CHUNKS_MAX};
+use crate::read::Recent;
 use crate::recover::{LOST_MAX, Lost, Origin, RecoverError};
 use crate::rules::{self, Rule};
 use crate::seal;
@@ -40,6 +41,16 @@ pub struct Blocks {
     mended: AtomicU64,
     /// Held while a block is made again.
     mending: Mutex<()>,
+    ahead: Mutex<VecDeque<Ahead>>,
+    /// For who reads the log where the entries lead.
+    pub recent: Recent,
+}
+
+/// Entries that were read with others before them: a consumer goes on there.
+struct Ahead {
+    link: Link,
+    from: i64,
+    entries: Vec<(i64, Entry)>,
 }
 
 impl std::fmt::Debug for Blocks {
@@ -86,6 +97,8 @@ impl Blocks {
             reads: AtomicU64::new(0),
             mended: AtomicU64::new(0),
             mending: Mutex::default(),
+            ahead: Mutex::default(),
+            recent: Recent::new(READ_CHUNKS_MAX),
         })
     }
 
@@ -400,12 +413,49 @@ impl Blocks {
         from: i64,
         count: usize,
     ) -> Result<Vec<(i64, Entry)>, BlockError> {
+        let mut found = self.take_ahead(link, from);
+        if found.len() < count {
+            let next = found.last().map_or(from, |(last, _)| last + 1);
+            let more = count - found.len();
+            found.extend(self.read_entries(of, link, next, more, ENTRIES_AHEAD)?);
+        }
+        if found.len() > count {
+            let entries = found.split_off(count);
+            let from = entries[0].0;
+            self.keep_ahead(Ahead { link, from, entries });
+        }
+        Ok(found)
+    }
+
+    fn take_ahead(&self, link: Link, from: i64) -> Vec<(i64, Entry)> {
+        let mut ahead = self.ahead.lock();
+        let kept = ahead.iter().position(|kept| (kept.link, kept.from) == (link, from));
+        kept.and_then(|at| ahead.remove(at)).map_or_else(Vec::new, |kept| kept.entries)
+    }
+
+    fn keep_ahead(&self, entries: Ahead) {
+        let mut ahead = self.ahead.lock();
+        if ahead.len() >= QUEUES_AHEAD_MAX {
+            ahead.pop_front();
+        }
+        ahead.push_back(entries);
+    }
+
+    /// At least `count` entries, if there are so many; up to `ahead` of a block in all.
+    fn read_entries(
+        &self,
+        of: (&str, i32),
+        link: Link,
+        from: i64,
+        count: usize,
+        ahead: usize,
+    ) -> Result<Vec<(i64, Entry)>, BlockError> {
         let mut found = Vec::new();
         let mut next = from;
         for _ in 0..BLOCKS_MAX {
             let Some((mut block, row)) = self.follow(of, link, next)? else { break };
             let first = next.max(row.first);
-            let entries = block.entries(&row, first, count - found.len())?;
+            let entries = block.entries(&row, first, (count - found.len()).max(ahead))?;
             next = first.saturating_add(entries.len() as i64);
             found.extend((first..).zip(entries));
             if found.len() >= count || block.head.begin == link.block {
@@ -422,7 +472,7 @@ impl Blocks {
         link: Link,
         offset: i64,
     ) -> Result<Option<Entry>, BlockError> {
-        let found = self.entries(of, link, offset, 1)?;
+        let found = self.read_entries(of, link, offset, 1, 1)?;
         Ok(found.first().filter(|(at, _)| *at == offset).map(|(_, entry)| *entry))
     }
 

@@ -24,23 +24,13 @@ pub(super) fn row(run: &Run) -> Result<(String, Vec<Case>)> {
         run.need(16 << 30)?;
         let mut case = Case::new(&format!("{queues} queues"), flush);
         for name in Name::BOTH {
-            let folder = run.dir.join(name.key());
-            let system = System::start(&run.setup, name, &folder, flush)?;
-            match one(run, &system, *queues) {
-                Ok((mut metrics, note)) => {
-                    case.notes.extend(note);
-                    system.stop()?;
-                    let (system, took) = restart::start(run, name, name.key(), flush)?;
-                    took.note(&mut metrics);
-                    system.kill()?;
+            match measured(run, name, flush, *queues, &mut case) {
+                Ok(metrics) => {
                     println!("{} {}", name.key(), crate::compare::report::line(&metrics));
                     case.rounds.push((name, metrics));
                 }
                 // How far it goes is a result.
-                Err(error) => {
-                    case.notes.push(format!("{} gave up: {error:#}", name.key()));
-                    system.kill()?;
-                }
+                Err(error) => case.notes.push(format!("{} gave up: {error:#}", name.key())),
             }
         }
         run.clear()?;
@@ -50,6 +40,19 @@ pub(super) fn row(run: &Run) -> Result<(String, Vec<Case>)> {
         "topics of 8 queues, each with a message and a committed offset; 1 KiB at 64 × 1, then {RATE} msg/s; start after a clean stop"
     );
     Ok((title, cases))
+}
+
+/// A system on an empty folder, and its start on what is there then.
+fn measured(run: &Run, name: Name, flush: Flush, queues: u32, case: &mut Case) -> Result<Metrics> {
+    let folder = run.dir.join(name.key());
+    let system = System::start(&run.setup, name, &folder, flush)?;
+    let (mut metrics, note) = one(run, &system, queues)?;
+    case.notes.extend(note);
+    system.stop()?;
+    let (system, took) = restart::start(run, name, name.key(), flush)?;
+    took.note(&mut metrics);
+    system.kill()?;
+    Ok(metrics)
 }
 
 fn one(run: &Run, system: &System, queues: u32) -> Result<(Metrics, Option<String>)> {
