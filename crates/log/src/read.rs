@@ -81,12 +81,14 @@ pub fn leading(
         (Some(before), Some(behind)) => behind.offset.0.saturating_sub(end(before)) <= GAP_MAX,
         _ => false,
     };
+    // A chunk with a bad page may take the disk seconds: it is not asked for it again for each record.
+    let mut readable = true;
     for (i, place) in places.iter().enumerate() {
         let at = bytes.len();
         let before = i.checked_sub(1).map(|before| &places[before]);
-        if near(before, Some(place)) || near(Some(place), places.get(i + 1)) {
-            let copied = recent.copy(files, *place, confirmed, &mut bytes);
-            if copied && is_sound(&bytes[at..], *place) {
+        if readable && (near(before, Some(place)) || near(Some(place), places.get(i + 1))) {
+            readable = recent.copy(files, *place, confirmed, &mut bytes);
+            if readable && is_sound(&bytes[at..], *place) {
                 continue;
             }
             bytes.truncate(at);
