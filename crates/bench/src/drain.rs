@@ -1,8 +1,8 @@
 //! `bench drain`. In: arguments. Out: how fast a backlog is read while messages are sent at a rate,
 //! and what that does to the sends.
 //!
-//! First messages are sent alone, then again while the backlog is read: the two latencies are from
-//! the same minute, the same broker and the same rate.
+//! Messages are sent alone, then while the backlog is read, then alone once more: the latencies are from
+//! the same minutes, the same broker and the same rate.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -52,7 +52,7 @@ pub struct Args {
     /// Bytes of each body that is sent, at least 24.
     #[arg(long, default_value_t = 1024)]
     pub size: usize,
-    /// Seconds of sending alone, before.
+    /// Seconds of sending alone, before the backlog is read and again behind.
     #[arg(long, default_value_t = 10.0)]
     pub baseline: f64,
     /// Seconds of sending before those, not measured.
@@ -142,9 +142,12 @@ fn drain(args: &Args, output: Output) -> anyhow::Result<Summary> {
         let targets = args.target.masters_or_create(&client, &before.topic, before.queues).await?;
         anyhow::Ok((masters, targets))
     })?;
-    output.progress(|| "sending alone".to_owned());
-    let (alone, _) =
-        Job::start(&before, &targets, produce::run_id(), None, false)?.finish(output)?;
+    let send_alone = |args: &produce::Args| {
+        output.progress(|| "sending alone".to_owned());
+        let job = Job::start(args, &targets, produce::run_id(), None, false)?;
+        anyhow::Ok(job.finish(output)?.0.latencies)
+    };
+    let mut alone = send_alone(&before)?;
 
     output.progress(|| "reading the backlog".to_owned());
     let reading = args.consume();
@@ -174,6 +177,7 @@ fn drain(args: &Args, output: Output) -> anyhow::Result<Summary> {
     let seconds = begin.elapsed().as_secs_f64();
     let Some(job) = job else { anyhow::bail!("nothing was sent meanwhile") };
     let (meanwhile, sent_seconds) = job.finish(output)?;
+    alone.add(&send_alone(&before)?);
     let tally = consume::lock(&tally);
     let per_second =
         |n: f64, seconds: f64| report::round(if seconds > 0.0 { n / seconds } else { 0.0 });
@@ -186,7 +190,7 @@ fn drain(args: &Args, output: Output) -> anyhow::Result<Summary> {
         msg_per_s: per_second(tally.messages as f64, seconds),
         mb_per_s: per_second(tally.bytes as f64 / 1e6, seconds),
         pull_latency_us: tally.latencies.summary(),
-        produce_alone_us: alone.latencies.summary(),
+        produce_alone_us: alone.summary(),
         produce_meanwhile_us: meanwhile.latencies.summary(),
         produced_meanwhile_per_s: per_second(meanwhile.measured as f64, sent_seconds),
         not_sent: meanwhile.not_sent,

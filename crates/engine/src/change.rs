@@ -69,6 +69,22 @@ pub fn deleted_topic(change: &[u8]) -> Option<Cow<'_, str>> {
 }
 
 impl Change<'_> {
+    /// The topic that it is about; `None`: it is not about one.
+    pub fn topic(&self) -> Option<&str> {
+        match self {
+            Change::TopicPut(config) => Some(&config.topic_name),
+            Change::TopicDelete { topic }
+            | Change::Offset { topic, .. }
+            | Change::Queue { topic, .. }
+            | Change::TopicBorn { topic, .. } => Some(topic),
+            Change::GroupPut(_)
+            | Change::GroupDelete { .. }
+            | Change::Delayed { .. }
+            | Change::Kv { .. }
+            | Change::Recovered { .. } => None,
+        }
+    }
+
     /// The change's bytes.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(64);

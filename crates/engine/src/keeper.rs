@@ -16,13 +16,13 @@ use kerolox_log::index::build::{self, Older as OlderOf};
 use kerolox_log::index::lookup::{AskError, Blocks};
 use kerolox_log::index::queue::Older;
 use kerolox_log::recover::{self, Lost, Origin};
-use kerolox_log::snapshot::{self, Snapshot};
+use kerolox_log::snapshot::{self, Put};
 
 use crate::change::deleted_topic;
 use crate::config::Config;
-use crate::limits::{KEEPER_STEP, SNAPSHOT_AFTER};
+use crate::limits::{KEEPER_STEP, SNAPSHOT_AFTER, SNAPSHOT_PART};
 use crate::lost_delays::LostDelays;
-use crate::state::State;
+use crate::state::{Part, State};
 use crate::takeover::Takeover;
 
 /// See the module's documentation.
@@ -38,6 +38,8 @@ pub struct Keeper {
     snapshot_bytes: usize,
     /// From how many such bytes on one is written.
     pub snapshot_after: usize,
+    /// Bytes of a snapshot whose state is in memory at once while it is made.
+    pub snapshot_part: usize,
     /// The stretch could not be read whole when this much was synced.
     stuck_at: Option<PhysicalOffset>,
 }
@@ -127,7 +129,7 @@ impl Keeper {
         let blocks = Blocks::open(files, data_dir.clone(), identity, deleted_topic)
             .map_err(failed("opening the index"))?;
         let until = PhysicalOffset(u64::MAX);
-        let found = Takeover::run(&blocks, &data_dir, &identity, config, until)?;
+        let found = Takeover::run(&blocks, &data_dir, &identity, config, until, Part::ALL)?;
         let (mut keeper, mut found) = Keeper::begin(blocks, data_dir, identity, config, found);
         // What cannot be made the walk keeps in memory; housekeeping tries it again, and says so. If
         // the log itself is the reason the walk finds that, too.
@@ -175,6 +177,7 @@ impl Keeper {
             since_snapshot: 0,
             snapshot_bytes: 0,
             snapshot_after: SNAPSHOT_AFTER,
+            snapshot_part: SNAPSHOT_PART,
             stuck_at: None,
         };
         (keeper, found)
@@ -286,18 +289,14 @@ impl Keeper {
     /// Leads the queues of a stretch back to their older blocks, and writes its own.
     fn write_block(
         &self,
-        new: NewBlock,
+        mut new: NewBlock,
         engine: &mut impl WithState,
     ) -> Result<NewBlock, KeeperError> {
         let (mut older, unknown) = older(&new, engine);
         if !unknown.queues.is_empty() {
             older.append(&mut self.blocks.ask(|blocks| blocks.older(&unknown))?);
         }
-        let new = self.blocks.ask(|blocks| {
-            let mut led = new.clone();
-            blocks.lead_back(&mut led, &older)?;
-            Ok(led)
-        })?;
+        self.blocks.ask(|blocks| blocks.lead_back(&mut new, &older))?;
         self.blocks.add(&new).map_err(failed("writing an index block"))?;
         Ok(new)
     }
@@ -362,24 +361,43 @@ impl Keeper {
     }
 
     /// Writes the state at the end of the last block: the last snapshot, and what the blocks since
-    /// then say; without the messages below `retired`.
+    /// then say; without the messages below `retired`. A part at a time, so that a large state is not
+    /// in memory twice.
     fn write_snapshot(&mut self, retired: PhysicalOffset) -> Result<(), KeeperError> {
         let disk = self.blocks.files().disk().clone();
-        let until = self.next.position;
-        let (blocks, dir) = (&self.blocks, &self.data_dir);
-        let found = Takeover::run(blocks, dir, &self.identity, &self.config, until)?;
+        let of = ((self.snapshot_bytes + self.since_snapshot) / self.snapshot_part + 1) as u32;
+        let mut unknown = None;
+        let mut dump = |put: &mut Put<'_>| {
+            (0..of).try_for_each(|index| match self.known_state(Part { index, of }, retired) {
+                Ok(state) => state.dump(put),
+                Err(why) => {
+                    unknown = Some(why);
+                    Err(io::ErrorKind::Other.into())
+                }
+            })
+        };
+        // Where the log before is about to go, one snapshot is not enough.
+        let copies = if retired.0 > 0 { 2 } else { 1 };
+        let written =
+            snapshot::write(&*disk, &self.data_dir, &self.identity, &self.next, copies, &mut dump);
+        if let Some(why) = unknown {
+            return Err(why);
+        }
+        let size = written.map_err(failed("writing a snapshot"))?;
+        (self.since_snapshot, self.snapshot_bytes) = (0, size as usize);
+        Ok(())
+    }
+
+    /// A part of the state at the end of the last block, without the messages below `retired`.
+    fn known_state(&self, part: Part, retired: PhysicalOffset) -> Result<State, KeeperError> {
+        let (blocks, dir, until) = (&self.blocks, &self.data_dir, self.next.position);
+        let found = Takeover::run(blocks, dir, &self.identity, &self.config, until, part)?;
         if found.next.position != until {
             return Err(found.stopped_by.map_or(KeeperError::NoState, KeeperError::Ask));
         }
         let mut state = found.state;
         self.retire_blocks(retired, &mut |work: &mut dyn FnMut(&mut State)| work(&mut state))?;
-        let snapshot = Snapshot { origin: self.next, state: state.dump() };
-        // Where the log before is about to go, one snapshot is not enough.
-        let copies = if retired.0 > 0 { 2 } else { 1 };
-        snapshot::write(&*disk, &self.data_dir, &self.identity, &snapshot, copies)
-            .map_err(failed("writing a snapshot"))?;
-        (self.since_snapshot, self.snapshot_bytes) = (0, snapshot.state.len());
-        Ok(())
+        Ok(state)
     }
 }
 

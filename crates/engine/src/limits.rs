@@ -55,3 +55,6 @@ pub const LOCKS_MAX: usize = 100_000;
 pub const KEEPER_STEP: usize = 256;
 /// Bytes that a start reads of index blocks behind the last snapshot, unless that is larger itself.
 pub const SNAPSHOT_AFTER: usize = 4 << 20;
+/// Bytes of a snapshot whose state is in memory at once while it is made, beside the engine's own: about
+/// twice as much.
+pub const SNAPSHOT_PART: usize = 32 << 20;

@@ -4,37 +4,42 @@
 use std::collections::BTreeMap;
 
 use kerolox_log::index::block::{BlockError, NewBlock, NewQueue};
-use kerolox_log::index::lookup::Blocks;
+use kerolox_log::index::lookup::{AskError, Blocks};
 use kerolox_log::index::queue::Older;
 use kerolox_log::index::verify::{Place, wrong_place};
 use kerolox_log::snapshot::Snapshot;
 
-use crate::change::{Change, QueueKnown};
+use crate::change::Change;
+use crate::keeper::{KeeperError, failed};
 
 /// What is wrong with a snapshot that is whole.
 pub fn finding(snapshot: &Snapshot, blocks: &Blocks) -> Result<Option<String>, BlockError> {
-    let Some(changes) = split(&snapshot.state) else {
-        return Ok(Some("its state ends in the middle of a change".to_owned()));
-    };
-    let places = changes.into_iter().filter_map(|change| match Change::decode(change) {
-        Some(Change::Queue { topic, queue, known: QueueKnown { older: Some(older), .. } }) => {
-            Some(Place {
+    let mut places = Vec::new();
+    let read = snapshot.each(|change| {
+        if let Some(Change::Queue { topic, queue, known }) = Change::decode(change)
+            && let Some(Older { link, .. }) = known.older
+        {
+            places.push(Place {
                 topic: topic.into_owned(),
                 queue,
-                block: older.link.block,
-                slot: older.link.slot,
-                ordinals: older.link.ordinal..=older.link.ordinal,
+                block: link.block,
+                slot: link.slot,
+                ordinals: link.ordinal..=link.ordinal,
                 there: None,
-            })
+            });
         }
-        _ => None,
     });
-    wrong_place(blocks, places.collect())
+    match read {
+        Ok(()) => wrong_place(blocks, places),
+        Err(why) => Ok(Some(why.to_string())),
+    }
 }
 
 /// The same state with links into the blocks that are there now; `None` if that changes nothing.
-pub fn relinked(snapshot: &Snapshot, blocks: &Blocks) -> Result<Option<Snapshot>, BlockError> {
-    let changes = split(&snapshot.state).unwrap_or_default();
+pub fn relinked(snapshot: &Snapshot, blocks: &Blocks) -> Result<Option<Vec<Vec<u8>>>, KeeperError> {
+    let mut changes = Vec::new();
+    let read = snapshot.each(|change| changes.push(change.to_vec()));
+    read.map_err(failed("reading a snapshot"))?;
     let mut wanted = NewBlock { begin: snapshot.origin.position.0, ..NewBlock::default() };
     for change in &changes {
         if let Some(Change::Queue { topic, queue, known }) = Change::decode(change)
@@ -44,7 +49,29 @@ pub fn relinked(snapshot: &Snapshot, blocks: &Blocks) -> Result<Option<Snapshot>
             wanted.queues.insert((topic.into_owned(), queue), first);
         }
     }
-    let found = blocks.older(&wanted)?;
+    let older = older(&wanted, blocks).map_err(AskError::from)?;
+    let mut changed = false;
+    for change in &mut changes {
+        let new = match Change::decode(change) {
+            Some(Change::Queue { topic, queue, mut known }) if known.older.is_some() => {
+                let now = older.get(&(topic.clone().into_owned(), queue));
+                known.older = now.map(|(older, _)| *older);
+                known.origin = now.map_or(known.origin, |(_, origin)| *origin);
+                Change::Queue { topic, queue, known }.encode()
+            }
+            _ => continue,
+        };
+        changed |= *change != new;
+        *change = new;
+    }
+    Ok(changed.then_some(changes))
+}
+
+/// Where the older entries of queues are, and each queue's origin.
+type OlderOf = BTreeMap<(String, i32), (Older, u64)>;
+
+fn older(wanted: &NewBlock, blocks: &Blocks) -> Result<OlderOf, BlockError> {
+    let found = blocks.older(wanted)?;
     // When the last message before each link was stored, block by block.
     let mut links: Vec<_> = found.into_iter().collect();
     links.sort_by_key(|(_, (link, _))| link.block);
@@ -57,31 +84,5 @@ pub fn relinked(snapshot: &Snapshot, blocks: &Blocks) -> Result<Option<Snapshot>
             older.insert(at.clone(), (Older { link: *link, last_time }, *origin));
         }
     }
-    let mut state = Vec::with_capacity(snapshot.state.len());
-    for change in changes {
-        let changed = match Change::decode(change) {
-            Some(Change::Queue { topic, queue, mut known }) if known.older.is_some() => {
-                let now = older.get(&(topic.clone().into_owned(), queue));
-                known.older = now.map(|(older, _)| *older);
-                known.origin = now.map_or(known.origin, |(_, origin)| *origin);
-                Change::Queue { topic, queue, known }.encode()
-            }
-            _ => change.to_vec(),
-        };
-        state.extend_from_slice(&(changed.len() as u32).to_be_bytes());
-        state.extend_from_slice(&changed);
-    }
-    Ok((state != snapshot.state).then_some(Snapshot { origin: snapshot.origin, state }))
-}
-
-/// The changes of a dump; `None` if it is cut.
-fn split(mut dump: &[u8]) -> Option<Vec<&[u8]>> {
-    let mut changes = Vec::new();
-    while !dump.is_empty() {
-        let (size, rest) = dump.split_first_chunk::<4>()?;
-        let (change, rest) = rest.split_at_checked(u32::from_be_bytes(*size) as usize)?;
-        changes.push(change);
-        dump = rest;
-    }
-    Some(changes)
+    Ok(older)
 }

@@ -76,8 +76,11 @@ impl Offsets {
 
     /// Sets an offset that has to go to the log; an unchanged one does not.
     pub fn commit(&mut self, group: &str, topic: &str, queue: i32, offset: i64) {
-        if set(&mut self.by_group, group, topic, queue, offset) {
-            self.dirty.insert((group.into(), topic.into(), queue));
+        if set(&mut self.by_group, group, topic, queue, offset)
+            && let Some((group, topics)) = self.by_group.get_key_value(group)
+            && let Some((topic, _)) = topics.get_key_value(topic)
+        {
+            self.dirty.insert((group.clone(), topic.clone(), queue));
         }
     }
 

@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::io;
 
 use kerolox_log::PhysicalOffset;
 use kerolox_log::index::block::{BlockError, BlockFile, Link, Row};
@@ -12,6 +13,7 @@ use kerolox_log::index::keys::{self, Keys};
 use kerolox_log::index::queue::{Older, Queue};
 use kerolox_log::limits::{QUEUE_OFFSET_MAX, QUEUES_MAX};
 use kerolox_log::recover::Replay;
+use kerolox_log::snapshot::Put;
 use kerolox_protocol::names::{
     AUTO_CREATE_TOPIC, SCHEDULE_TOPIC, SYSTEM_GROUPS, check_topic, is_system_topic,
 };
@@ -34,12 +36,37 @@ pub struct State {
     /// For each delay level how far its messages are delivered; level 1 first.
     pub delayed: Vec<i64>,
     pub kv: BTreeMap<(String, String), String>,
+    /// Which topics it holds.
+    part: Part,
     /// A block or a snapshot is taken over: where queues end does not follow from its changes.
     restoring: bool,
     /// Changes that this release does not know.
     pub unknown_changes: u64,
     /// Called with progress during a replay.
     pub on_progress: Option<ProgressFn>,
+}
+
+/// A share of the state: the topics whose hash is one of `of` equal parts, with all that belongs to
+/// them. What belongs to no topic is in the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    pub index: u32,
+    pub of: u32,
+}
+
+impl Part {
+    /// The whole state.
+    pub const ALL: Part = Part { index: 0, of: 1 };
+
+    fn holds(self, topic: &str) -> bool {
+        self.of == 1 || keys::hash(topic, "") % self.of == self.index
+    }
+}
+
+impl Default for Part {
+    fn default() -> Self {
+        Part::ALL
+    }
 }
 
 /// A callback for `/readyz`.
@@ -83,8 +110,16 @@ impl State {
         state
     }
 
+    /// A part of the state of an empty log.
+    pub fn part(config: &Config, part: Part) -> State {
+        State { part, ..State::new(config) }
+    }
+
     /// Applies a change. `now`: ms, for data versions. `at`: the round in which it stands.
     pub fn apply(&mut self, change: &Change<'_>, now: i64, at: PhysicalOffset) {
+        if change.topic().is_some_and(|topic| !self.part.holds(topic)) {
+            return;
+        }
         match change {
             Change::TopicPut(config) => {
                 self.topics.put(config.as_ref().clone(), now, at);
@@ -217,6 +252,9 @@ impl State {
             })
             .collect();
         for (slot, (topic, row)) in directory.into_iter().enumerate() {
+            if !self.part.holds(&topic) {
+                continue;
+            }
             let at = PhysicalOffset(block.head.begin);
             let known = put.contains(&topic).then(|| self.topics.find(&topic)).flatten();
             let id = known.or_else(|| self.topic_of((&topic, row.queue), row.last_time, at));
@@ -279,19 +317,14 @@ impl State {
         }
     }
 
-    /// The whole state as changes, each with an u32 length: the content of a snapshot.
-    pub fn dump(&self) -> Vec<u8> {
-        let mut out = Vec::new();
-        let mut put = |change: Change<'_>| {
-            let bytes = change.encode();
-            out.extend_from_slice(&(bytes.len() as u32).to_be_bytes());
-            out.extend_from_slice(&bytes);
-        };
-        for (_, topic) in self.topics.iter() {
+    /// The whole state as changes: the content of a snapshot. Ends with the first error of `put`.
+    pub fn dump(&self, put: &mut Put<'_>) -> io::Result<()> {
+        let mut put = |change: Change<'_>| put(&change.encode());
+        for (_, topic) in self.topics.iter().filter(|(_, topic)| self.part.holds(topic.name())) {
             // The settings of the system's own topics come from the configuration.
             if !is_system_topic(topic.name()) {
-                put(Change::TopicPut(Cow::Borrowed(&topic.config)));
-                put(Change::TopicBorn { topic: topic.name().into(), at: topic.born.0 });
+                put(Change::TopicPut(Cow::Borrowed(&topic.config)))?;
+                put(Change::TopicBorn { topic: topic.name().into(), at: topic.born.0 })?;
             }
             for (queue, state) in topic.used_queues() {
                 let index = &state.index;
@@ -301,36 +334,39 @@ impl State {
                     origin: index.origin(),
                     older: index.older(),
                 };
-                put(Change::Queue { topic: topic.name().into(), queue, known });
+                put(Change::Queue { topic: topic.name().into(), queue, known })?;
             }
         }
-        for config in self.groups.view().values() {
-            put(Change::GroupPut(Cow::Borrowed(config)));
-        }
         for (group, topic, queue, offset) in self.offsets.iter() {
-            put(Change::Offset { group: (**group).into(), topic: (**topic).into(), queue, offset });
+            put(Change::Offset {
+                group: (**group).into(),
+                topic: (**topic).into(),
+                queue,
+                offset,
+            })?;
+        }
+        if self.part.index > 0 {
+            return Ok(());
+        }
+        for config in self.groups.view().values() {
+            put(Change::GroupPut(Cow::Borrowed(config)))?;
         }
         for (i, offset) in self.delayed.iter().enumerate() {
-            put(Change::Delayed { level: i as u8 + 1, offset: *offset });
+            put(Change::Delayed { level: i as u8 + 1, offset: *offset })?;
         }
         for ((namespace, key), value) in &self.kv {
             let value = Some(value.into());
-            put(Change::Kv { namespace: namespace.into(), key: key.into(), value });
+            put(Change::Kv { namespace: namespace.into(), key: key.into(), value })?;
         }
-        out
+        Ok(())
     }
 
-    /// Takes over what [`State::dump`] wrote.
-    pub fn restore(&mut self, mut dump: &[u8]) {
+    /// Takes over one of the changes that [`State::dump`] wrote.
+    pub fn restore(&mut self, change: &[u8]) {
         // A group's offset may lie behind the queue's end: of an earlier topic of the same name, whose
         // deletion was lost.
         self.restoring = true;
-        while let Some((size, rest)) = dump.split_first_chunk::<4>()
-            && let Some((change, rest)) = rest.split_at_checked(u32::from_be_bytes(*size) as usize)
-        {
-            self.change(change, PhysicalOffset(0));
-            dump = rest;
-        }
+        self.change(change, PhysicalOffset(0));
         self.restoring = false;
     }
 }
@@ -420,6 +456,60 @@ mod tests {
 
     use super::*;
 
+    fn dumped(state: &State) -> Vec<Vec<u8>> {
+        let mut changes = Vec::new();
+        let mut put = |change: &[u8]| {
+            changes.push(change.to_vec());
+            Ok(())
+        };
+        state.dump(&mut put).unwrap();
+        changes
+    }
+
+    /// A snapshot is made part by part.
+    #[test]
+    fn the_parts_of_a_state_are_the_whole() {
+        let config = Config::default();
+        let mut state = State::new(&config);
+        let known = QueueKnown { next: 9, min: 3, origin: 77, older: None };
+        let mut changes = Vec::new();
+        for n in 0..100 {
+            let topic = || Cow::<str>::Owned(format!("topic{n}"));
+            let config = TopicConfig { topic_name: topic().into_owned(), ..Default::default() };
+            changes.push(Change::TopicPut(Cow::Owned(config)));
+            changes.push(Change::TopicBorn { topic: topic(), at: n });
+            changes.push(Change::Queue { topic: topic(), queue: 3, known });
+            let group = Cow::Borrowed("g");
+            changes.push(Change::Offset { group, topic: topic(), queue: 3, offset: 5 });
+        }
+        let config_of = GroupConfig { group_name: "g".to_owned(), ..GroupConfig::default() };
+        changes.push(Change::GroupPut(Cow::Owned(config_of)));
+        changes.push(Change::Delayed { level: 2, offset: 4 });
+        let value = Some("v".into());
+        changes.push(Change::Kv { namespace: "n".into(), key: "k".into(), value });
+        changes.push(Change::TopicDelete { topic: "topic50".into() });
+        changes.iter().for_each(|change| state.apply(change, 0, PhysicalOffset(0)));
+        let whole = dumped(&state);
+
+        let mut parts = Vec::new();
+        for index in 0..7 {
+            let mut part = State::part(&config, Part { index, of: 7 });
+            changes.iter().for_each(|change| part.apply(change, 0, PhysicalOffset(0)));
+            let dump = dumped(&part);
+            assert!(dump.len() < whole.len() / 3, "{} of {}", dump.len(), whole.len());
+            // As much comes of a snapshot of the whole.
+            let mut restored = State::part(&config, Part { index, of: 7 });
+            whole.iter().for_each(|change| restored.restore(change));
+            assert_eq!(dumped(&restored), dump);
+            parts.extend(dump);
+        }
+        let sorted = |mut changes: Vec<Vec<u8>>| {
+            changes.sort();
+            changes
+        };
+        assert_eq!(sorted(parts), sorted(whole));
+    }
+
     /// Seed 415 of the simulation: the next message seemed to be of yet another topic, and those before
     /// it were gone.
     #[test]
@@ -449,7 +539,7 @@ mod tests {
         record.write(0, 1000, 1, &mut bytes);
         state.record(&View::parse(&bytes).unwrap(), 0);
         let mut restored = State::new(&Config::default());
-        restored.restore(&state.dump());
+        dumped(&state).iter().for_each(|change| restored.restore(change));
         for state in [&state, &restored] {
             let index = &state.topics.by_name("t").unwrap().queue(0).unwrap().index;
             assert_eq!((index.min(), index.next()), (0, 1));

@@ -6,16 +6,17 @@
 
 use std::path::Path;
 
+use kerolox_log::PhysicalOffset;
 use kerolox_log::files::Files;
 use kerolox_log::identity::Identity;
 use kerolox_log::index::block::BlockError;
 use kerolox_log::index::lookup::{AskError, Blocks};
 use kerolox_log::recover::Origin;
-use kerolox_log::{PhysicalOffset, snapshot};
+use kerolox_log::snapshot::{self, Snapshot};
 
 use crate::config::Config;
 use crate::keeper::{KeeperError, failed};
-use crate::state::State;
+use crate::state::{Part, State};
 
 /// See the module's documentation.
 pub(crate) struct Takeover {
@@ -44,22 +45,31 @@ impl Takeover {
         }
     }
 
-    /// Takes over the newest snapshot that is whole, and the blocks behind it up to a position.
+    /// Takes over the newest snapshot that is whole, and the blocks behind it up to a position: a part of
+    /// the state that they tell.
     pub(crate) fn run(
         blocks: &Blocks,
         data_dir: &Path,
         identity: &Identity,
         config: &Config,
         until: PhysicalOffset,
+        part: Part,
     ) -> Result<Takeover, KeeperError> {
         let files = blocks.files();
-        let (snapshot, unreadable) = snapshot::read_newest(&**files.disk(), data_dir, identity)
-            .map_err(failed("reading the snapshots"))?;
-        let mut takeover = Takeover { oddities: unreadable, ..Takeover::nothing(blocks, config) };
-        if let Some(snapshot) = snapshot {
-            takeover.state.restore(&snapshot.state);
-            takeover.snapshot_bytes = snapshot.state.len();
-            takeover.next = snapshot.origin;
+        let restore = |snapshot: &Snapshot| {
+            let mut state = State::part(config, part);
+            snapshot.each(|change| state.restore(change))?;
+            Ok((state, snapshot.origin, snapshot.size()))
+        };
+        let found = snapshot::read_newest(&**files.disk(), data_dir, identity, restore);
+        let (snapshot, unreadable) = found.map_err(failed("reading the snapshots"))?;
+        let nothing = Takeover::nothing(blocks, config);
+        let state = State::part(config, part);
+        let mut takeover = Takeover { state, oddities: unreadable, ..nothing };
+        if let Some((state, origin, size)) = snapshot {
+            takeover.state = state;
+            takeover.snapshot_bytes = size as usize;
+            takeover.next = origin;
         } else if takeover.next.position.0 > 0 {
             takeover.oddities.push(
                 "no snapshot holds the state before the oldest file: settings, offsets and delays of before are lost, topics get default settings".to_owned(),

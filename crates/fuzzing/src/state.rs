@@ -12,7 +12,7 @@ use kerolox_log::disk::{Disk, Open};
 use kerolox_log::identity::Identity;
 use kerolox_log::index::block::{self as blocks, BlockError, BlockFile};
 use kerolox_log::seal::{MAGIC, Seal, changes};
-use kerolox_log::snapshot as snapshots;
+use kerolox_log::snapshot::{self as snapshots, Put, Snapshot};
 use kerolox_protocol::names::STATE_TOPIC;
 use kerolox_protocol::record::{NewRecord, View, sys_flag};
 
@@ -83,22 +83,22 @@ pub fn snapshot(input: &[u8]) {
         let file = disk.open(&dir.join(format!("{:020}", 9)), Open::Create);
         let file = file.expect("the disk is sound");
         file.write_at(&[bytes], 0).expect("the disk is sound");
-        let read = snapshots::read_newest(&disk, data_dir, &IDENTITY);
+        let restore = |snapshot: &Snapshot| {
+            let mut state = State::new(&Config::default());
+            snapshot.each(|bytes| {
+                state.restore(bytes);
+                change(bytes);
+            })?;
+            assert!(snapshot.size() <= bytes.len() as u64);
+            Ok((snapshot.origin, state))
+        };
+        let read = snapshots::read_newest(&disk, data_dir, &IDENTITY, restore);
         let (found, unreadable) = read.expect("the disk is sound");
         assert_eq!(found.is_some(), unreadable.is_empty());
-        let Some(found) = found else { continue };
-        assert!(found.state.len() < bytes.len());
-        snapshots::write(&disk, data_dir, &IDENTITY, &found, 2).expect("the disk is sound");
-        let mut restored = State::new(&Config::default());
-        restored.restore(&found.state);
-        restored.dump();
-        let mut state = &found.state[..];
-        while let Some((size, rest)) = state.split_first_chunk::<4>()
-            && let Some((bytes, rest)) = rest.split_at_checked(u32::from_be_bytes(*size) as usize)
-        {
-            change(bytes);
-            state = rest;
-        }
+        let Some((origin, state)) = found else { continue };
+        let mut dump = |put: &mut Put<'_>| state.dump(put);
+        snapshots::write(&disk, data_dir, &IDENTITY, &origin, 2, &mut dump)
+            .expect("the disk is sound");
     }
 }
 
@@ -121,7 +121,7 @@ pub fn block(input: &[u8]) {
             let mut state = State::new(&Config::default());
             // An error is one that the block tells of itself.
             let _ = state.restore_block(&mut block);
-            state.dump();
+            state.dump(&mut |_| Ok(())).expect("nobody refuses it");
         }
     }
 }

@@ -49,10 +49,15 @@ pub const FILES_MAX: usize = 1 << 20;
 /// Bytes of a stretch of the log that one index block covers. Its index is in memory until then:
 /// 32 bytes a message, and a start reads so much of the log at most once the blocks are there.
 pub const STRETCH: u64 = 64 << 20;
+/// Bytes of a snapshot that are in memory while it is written or read; a start with a million queues reads
+/// more than 100 MB.
+pub const SNAPSHOT_STEP: usize = 256 << 10;
 /// Largest index block that is read. One of a stretch of the smallest messages has about 40 MiB.
 pub const BLOCK_BYTES_MAX: u64 = 1 << 30;
 /// No queue gets there: what says more is not believed.
 pub const QUEUE_OFFSET_MAX: i64 = 1 << 62;
+/// Index blocks that are open at once while a new one is made: a descriptor and a page each.
+pub const BLOCKS_OPEN_MAX: usize = 64;
 /// Index blocks that one query by key reads at most, some five pages of each: 64 GiB of log. The newest
 /// of the query's time range come first.
 pub const KEY_BLOCKS_MAX: usize = 1024;

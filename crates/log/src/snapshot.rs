@@ -1,8 +1,9 @@
 //! Snapshots: the state at a position, so that neither the log nor the index blocks before it are
 //! needed for that.
 //!
-//! In: bytes that the engine's state wrote. Out: the same bytes at a later start. Made by
-//! housekeeping (`engine/src/keeper.rs`); the last two that are whole are kept.
+//! In: state changes that the engine's state wrote. Out: the same changes at a later start. Made by
+//! housekeeping (`engine/src/keeper.rs`); the last two that are whole are kept. Neither side holds one
+//! in memory: of a million queues it has more than 100 MB.
 //!
 //! | at | bytes | field |
 //! |---|---|---|
@@ -13,15 +14,17 @@
 //! | 28 | 8 | position: the state holds all before it |
 //! | 36 | 8 + 4 | the seal before the position: position, CRC32 of its list |
 //! | 48 | 8 + 8 | the highest start number and store time before the position |
-//! | 64 | n | the state |
+//! | 64 | n | the state: changes, each behind its size (4) |
 //! | | 4 | CRC32 of all before |
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::PhysicalOffset;
-use crate::disk::{Disk, read_whole, write_whole};
+use crate::disk::{Disk, DiskFile, Open, read_full, write_new};
 use crate::identity::Identity;
+use crate::limits::{ROUND_CHANGES_MAX, SNAPSHOT_STEP};
 use crate::recover::Origin;
 use crate::rules::{self, Rule};
 use crate::seal::Link;
@@ -31,85 +34,130 @@ pub const DIR: &str = "snapshot";
 const MAGIC: [u8; 8] = *b"KEROSNAP";
 const FORMAT_VERSION: u16 = 1;
 const HEADER: usize = 64;
-/// Largest snapshot that is read.
-const SIZE_MAX: usize = 1 << 30;
+/// Behind the state.
+const CRC: u64 = 4;
 /// How many are kept.
 const KEEP: usize = 2;
 /// Behind the name of a snapshot's second copy.
 const COPY: &str = "-2";
 
-/// The state at a position.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A snapshot on the disk that is whole: the state at a position.
 pub struct Snapshot {
     pub origin: Origin,
-    pub state: Vec<u8>,
+    file: Arc<dyn DiskFile>,
+    /// Bytes before the CRC.
+    size: u64,
 }
 
-/// Writes a snapshot and removes all but the last two that are whole. `copies`: 2 where nothing
-/// but snapshots will tell what it says, so that one may be damaged.
+/// Takes the state, change by change.
+pub type Put<'a> = dyn FnMut(&[u8]) -> io::Result<()> + 'a;
+
+/// Writes a snapshot of the state at `origin`, which `dump` tells, and removes all but the last two
+/// that are whole. `copies`: 2 where nothing but snapshots will tell what it says, so that one may be
+/// damaged. Returns its bytes.
 pub fn write(
     disk: &dyn Disk,
     data_dir: &Path,
     identity: &Identity,
-    snapshot: &Snapshot,
+    origin: &Origin,
     copies: usize,
-) -> io::Result<()> {
+    dump: &mut dyn FnMut(&mut Put<'_>) -> io::Result<()>,
+) -> io::Result<u64> {
     let dir = data_dir.join(DIR);
     disk.create_dir(&dir)?;
     disk.sync_dir(data_dir)?;
-    let mut bytes = Vec::with_capacity(HEADER + snapshot.state.len() + 4);
-    bytes.extend_from_slice(&MAGIC);
-    bytes.extend_from_slice(&FORMAT_VERSION.to_be_bytes());
-    bytes.extend_from_slice(&[0, 0]);
-    bytes.extend_from_slice(&identity.number);
-    let origin = &snapshot.origin;
-    let before = origin.before.unwrap_or(Link::NONE);
-    bytes.extend_from_slice(&origin.position.0.to_be_bytes());
-    bytes.extend_from_slice(&before.position.to_be_bytes());
-    bytes.extend_from_slice(&before.list_crc.to_be_bytes());
-    bytes.extend_from_slice(&origin.start.to_be_bytes());
-    bytes.extend_from_slice(&origin.store_timestamp.to_be_bytes());
-    bytes.extend_from_slice(&snapshot.state);
-    bytes.extend_from_slice(&crc32fast::hash(&bytes).to_be_bytes());
     let name = format!("{:020}", origin.position.0);
     let copy = format!("{name}{COPY}");
     let copies = if rules::holds(Rule::SnapshotTwice) { copies } else { 1 };
+    let mut size = 0;
     for name in [name, copy].iter().take(copies) {
-        write_whole(disk, &dir.join(name), &bytes)?;
+        size = write_new(disk, &dir.join(name), |file| {
+            let mut out = Writer { file, at: 0, waiting: header(identity, origin), crc: 0 };
+            dump(&mut |change| {
+                out.put(&(change.len() as u32).to_be_bytes())?;
+                out.put(change)
+            })?;
+            out.flush()?;
+            out.put(&out.crc.to_be_bytes())?;
+            out.flush()?;
+            Ok(out.at)
+        })?;
     }
     let mut whole = 0;
     for name in list(disk, &dir)?.iter().rev() {
         let path = dir.join(name);
-        let is_whole = || {
-            let read = read_whole(disk, &path, SIZE_MAX);
-            read.is_ok_and(|bytes| decode(bytes, identity).is_ok())
-        };
-        if whole < KEEP && is_whole() {
+        if whole < KEEP && read(disk, &path, identity).is_ok() {
             whole += 1;
         } else {
             disk.remove(&path)?;
         }
     }
     // One that came back after a power cut would tell of files that are gone.
-    disk.sync_dir(&dir)
+    disk.sync_dir(&dir)?;
+    Ok(size)
 }
 
-/// Reads the newest snapshot that is whole; `None` if there is none. Says which could not be
-/// read.
-pub fn read_newest(
+fn header(identity: &Identity, origin: &Origin) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(SNAPSHOT_STEP);
+    bytes.extend_from_slice(&MAGIC);
+    bytes.extend_from_slice(&FORMAT_VERSION.to_be_bytes());
+    bytes.extend_from_slice(&[0, 0]);
+    bytes.extend_from_slice(&identity.number);
+    let before = origin.before.unwrap_or(Link::NONE);
+    bytes.extend_from_slice(&origin.position.0.to_be_bytes());
+    bytes.extend_from_slice(&before.position.to_be_bytes());
+    bytes.extend_from_slice(&before.list_crc.to_be_bytes());
+    bytes.extend_from_slice(&origin.start.to_be_bytes());
+    bytes.extend_from_slice(&origin.store_timestamp.to_be_bytes());
+    bytes
+}
+
+struct Writer<'a> {
+    file: &'a dyn DiskFile,
+    at: u64,
+    /// Not yet written.
+    waiting: Vec<u8>,
+    /// Of what is written.
+    crc: u32,
+}
+
+impl Writer<'_> {
+    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.waiting.extend_from_slice(bytes);
+        if self.waiting.len() < SNAPSHOT_STEP { Ok(()) } else { self.flush() }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.write_at(&[&self.waiting], self.at)?;
+        self.at += self.waiting.len() as u64;
+        self.crc = crc_of(self.crc, &self.waiting);
+        self.waiting.clear();
+        Ok(())
+    }
+}
+
+/// The CRC32 of what has the CRC32 `before`, and of more.
+fn crc_of(before: u32, more: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new_with_initial(before);
+    hasher.update(more);
+    hasher.finalize()
+}
+
+/// Takes over the newest snapshot that is whole and that `restore` can read; `None` if there is none.
+/// Says which could not be read.
+pub fn read_newest<T>(
     disk: &dyn Disk,
     data_dir: &Path,
     identity: &Identity,
-) -> io::Result<(Option<Snapshot>, Vec<String>)> {
-    let dir: PathBuf = data_dir.join(DIR);
-    let names = match list(disk, &dir) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok((None, Vec::new())),
-        other => other?,
-    };
+    mut restore: impl FnMut(&Snapshot) -> io::Result<T>,
+) -> io::Result<(Option<T>, Vec<String>)> {
     let mut unreadable = Vec::new();
-    for name in names.iter().rev() {
-        match read(disk, &dir.join(name), identity) {
-            Ok(snapshot) => return Ok((Some(snapshot), unreadable)),
+    for path in paths(disk, data_dir)?.iter().rev() {
+        let restored = read(disk, path, identity).and_then(|snapshot| {
+            restore(&snapshot).map_err(|e| format!("{}: {e}", path.display()))
+        });
+        match restored {
+            Ok(restored) => return Ok((Some(restored), unreadable)),
             Err(why) => unreadable.push(why),
         }
     }
@@ -125,13 +173,10 @@ pub fn paths(disk: &dyn Disk, data_dir: &Path) -> io::Result<Vec<PathBuf>> {
     }
 }
 
-/// Reads one snapshot, or says which cannot be read and why.
+/// Reads one snapshot and checks it, or says which cannot be read and why.
 pub fn read(disk: &dyn Disk, path: &Path, identity: &Identity) -> Result<Snapshot, String> {
-    let decoded = match read_whole(disk, path, SIZE_MAX) {
-        Ok(bytes) => decode(bytes, identity).map_err(str::to_owned),
-        Err(e) => Err(e.to_string()),
-    };
-    decoded.map_err(|why| format!("{}: {why}", path.display()))
+    let opened = disk.open(path, Open::Read).and_then(|file| check(file, identity));
+    opened.map_err(|why| format!("{}: {why}", path.display()))
 }
 
 /// Names of snapshots, the oldest first.
@@ -146,27 +191,93 @@ fn list(disk: &dyn Disk, dir: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-fn decode(mut bytes: Vec<u8>, identity: &Identity) -> Result<Snapshot, &'static str> {
-    let Some((content, crc)) = bytes.split_last_chunk::<4>() else { return Err("too short") };
-    if crc32fast::hash(content) != u32::from_be_bytes(*crc) || content.len() < HEADER {
-        return Err("damaged");
+fn check(file: Arc<dyn DiskFile>, identity: &Identity) -> io::Result<Snapshot> {
+    let bad = |what| Err(io::Error::new(io::ErrorKind::InvalidData, what));
+    let size = file.size()?;
+    let Some(size) = size.checked_sub(CRC).filter(|size| *size >= HEADER as u64) else {
+        return bad("too short");
+    };
+    let mut head = [0; HEADER];
+    let mut crc = 0;
+    let mut step = vec![0; SNAPSHOT_STEP];
+    for at in (0..size).step_by(SNAPSHOT_STEP) {
+        let step = &mut step[..SNAPSHOT_STEP.min((size - at) as usize)];
+        if read_full(&*file, step, at)? < step.len() {
+            return bad("too short");
+        }
+        if at == 0 {
+            head.copy_from_slice(&step[..HEADER]);
+        }
+        crc = crc_of(crc, step);
     }
-    if content[..8] != MAGIC || content[12..28] != identity.number {
-        return Err("not a snapshot of this log");
+    let mut wanted = [0; CRC as usize];
+    if read_full(&*file, &mut wanted, size)? < wanted.len() || crc != u32::from_be_bytes(wanted) {
+        return bad("damaged");
     }
-    if u16::from_be_bytes([content[8], content[9]]) > FORMAT_VERSION {
-        return Err("made by a newer release");
+    if head[..8] != MAGIC || head[12..28] != identity.number {
+        return bad("not a snapshot of this log");
     }
-    let word = |at: usize| content[at..].first_chunk::<8>().map_or(0, |b| u64::from_be_bytes(*b));
+    if u16::from_be_bytes([head[8], head[9]]) > FORMAT_VERSION {
+        return bad("made by a newer release");
+    }
+    let word = |at: usize| head[at..].first_chunk::<8>().map_or(0, |b| u64::from_be_bytes(*b));
     let origin = Origin {
         position: PhysicalOffset(word(28)),
         before: Some(Link { position: word(36), list_crc: (word(44) >> 32) as u32 }),
         start: word(48),
         store_timestamp: word(56) as i64,
     };
-    bytes.truncate(bytes.len() - 4);
-    bytes.drain(..HEADER);
-    Ok(Snapshot { origin, state: bytes })
+    Ok(Snapshot { origin, file, size })
+}
+
+impl Snapshot {
+    /// Bytes of the whole file.
+    pub fn size(&self) -> u64 {
+        self.size + CRC
+    }
+
+    /// Reads the state, change by change.
+    pub fn each(&self, mut take: impl FnMut(&[u8])) -> io::Result<()> {
+        let mut at = HEADER as u64;
+        let (mut read, mut from) = (Vec::new(), 0);
+        // What is read of the next change, and how much of it is needed.
+        let mut needed = 4;
+        loop {
+            let rest = &read[from..];
+            if let Some((size, change)) = split(rest) {
+                needed = 4 + size;
+                if let Some(change) = change {
+                    take(change);
+                    from += needed;
+                    needed = 4;
+                    continue;
+                }
+            }
+            if rest.is_empty() && at == self.size {
+                return Ok(());
+            }
+            if at == self.size || needed > 4 + ROUND_CHANGES_MAX {
+                let what = "its state ends in the middle of a change";
+                return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+            }
+            read.drain(..from);
+            from = 0;
+            let kept = read.len();
+            let more = SNAPSHOT_STEP.max(needed - kept).min((self.size - at) as usize);
+            read.resize(kept + more, 0);
+            if read_full(&*self.file, &mut read[kept..], at)? < more {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            at += more as u64;
+        }
+    }
+}
+
+/// The size of the first change, and the change if all of it is there.
+fn split(bytes: &[u8]) -> Option<(usize, Option<&[u8]>)> {
+    let (size, rest) = bytes.split_first_chunk::<4>()?;
+    let size = u32::from_be_bytes(*size) as usize;
+    Some((size, rest.get(..size)))
 }
 
 #[cfg(test)]
@@ -174,54 +285,99 @@ mod tests {
     use super::*;
     use crate::disk::real::RealDisk;
 
+    const IDENTITY: Identity = Identity { number: [3; 16], writer: 1 };
+
+    fn origin(at: u64) -> Origin {
+        Origin {
+            position: PhysicalOffset(at),
+            before: Some(Link { position: at.wrapping_sub(9), list_crc: 77 }),
+            start: 3,
+            store_timestamp: 1_700_000_000_000,
+        }
+    }
+
+    fn write(dir: &Path, at: u64, copies: usize, changes: &[Vec<u8>]) -> u64 {
+        let mut dump = |put: &mut Put<'_>| changes.iter().try_for_each(|change| put(change));
+        super::write(&RealDisk, dir, &IDENTITY, &origin(at), copies, &mut dump).unwrap()
+    }
+
+    /// Where a snapshot stands, and its changes.
+    type Content = (Origin, Vec<Vec<u8>>);
+
+    /// The newest one, and how many cannot be read.
+    fn newest(dir: &Path) -> (Option<Content>, usize) {
+        let restore = |snapshot: &Snapshot| {
+            let mut changes = Vec::new();
+            snapshot.each(|change| changes.push(change.to_vec()))?;
+            Ok((snapshot.origin, changes))
+        };
+        let (found, unreadable) = read_newest(&RealDisk, dir, &IDENTITY, restore).unwrap();
+        (found, unreadable.len())
+    }
+
+    fn changes_of(at: u64) -> Vec<Vec<u8>> {
+        vec![vec![at as u8; 10], vec![], vec![7]]
+    }
+
     #[test]
     fn the_newest_whole_one_is_read() {
         let dir = tempfile::tempdir().unwrap();
-        let identity = Identity { number: [3; 16], writer: 1 };
-        let snapshot = |at: u64| Snapshot {
-            origin: Origin {
-                position: PhysicalOffset(at),
-                before: Some(Link { position: at.wrapping_sub(9), list_crc: 77 }),
-                start: 3,
-                store_timestamp: 1_700_000_000_000,
-            },
-            state: vec![at as u8; 10],
-        };
-        assert_eq!(read_newest(&RealDisk, dir.path(), &identity).unwrap(), (None, vec![]));
+        let dir = dir.path();
+        assert_eq!(newest(dir), (None, 0));
         for at in [100, 200, 300] {
-            write(&RealDisk, dir.path(), &identity, &snapshot(at), 1).unwrap();
+            write(dir, at, 1, &changes_of(at));
         }
-        let newest = || read_newest(&RealDisk, dir.path(), &identity).unwrap();
-        assert_eq!(newest().0, Some(snapshot(300)));
-        let path = dir.path().join(DIR).join(format!("{:020}", 300));
+        assert_eq!(newest(dir), (Some((origin(300), changes_of(300))), 0));
+        let path = dir.join(DIR).join(format!("{:020}", 300));
         let mut bytes = std::fs::read(&path).unwrap();
-        bytes[66] ^= 1;
+        bytes[70] ^= 1;
         std::fs::write(&path, bytes).unwrap();
-        let (found, unreadable) = newest();
-        assert_eq!((found, unreadable.len()), (Some(snapshot(200)), 1));
-        assert!(!dir.path().join(DIR).join(format!("{:020}", 100)).exists());
+        assert_eq!(newest(dir), (Some((origin(200), changes_of(200))), 1));
+        assert!(!dir.join(DIR).join(format!("{:020}", 100)).exists());
         // What is damaged does not take the place of one that is whole.
-        write(&RealDisk, dir.path(), &identity, &snapshot(400), 1).unwrap();
-        let names = || list(&RealDisk, &dir.path().join(DIR)).unwrap();
+        write(dir, 400, 1, &changes_of(400));
+        let names = || list(&RealDisk, &dir.join(DIR)).unwrap();
         assert_eq!(names(), ["00000000000000000200", "00000000000000000400"]);
     }
 
     #[test]
     fn of_two_copies_one_may_be_damaged() {
         let dir = tempfile::tempdir().unwrap();
-        let identity = Identity { number: [3; 16], writer: 1 };
-        let origin = Origin {
-            position: PhysicalOffset(7),
-            before: Some(Link::NONE),
-            start: 1,
-            store_timestamp: 1,
-        };
-        let snapshot = Snapshot { origin, state: vec![1; 10] };
+        let dir = dir.path();
         for damaged in ["00000000000000000007", "00000000000000000007-2"] {
-            write(&RealDisk, dir.path(), &identity, &snapshot, 2).unwrap();
-            std::fs::write(dir.path().join(DIR).join(damaged), b"no snapshot").unwrap();
-            let (found, _) = read_newest(&RealDisk, dir.path(), &identity).unwrap();
-            assert_eq!(found.as_ref(), Some(&snapshot), "{damaged}");
+            write(dir, 7, 2, &changes_of(7));
+            std::fs::write(dir.join(DIR).join(damaged), b"no snapshot").unwrap();
+            assert_eq!(newest(dir).0, Some((origin(7), changes_of(7))), "{damaged}");
+        }
+    }
+
+    #[test]
+    fn changes_are_read_whatever_their_sizes() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        let sizes = [SNAPSHOT_STEP - HEADER - 8, 3, 2 * SNAPSHOT_STEP + 1, 0, ROUND_CHANGES_MAX];
+        let many = (0..30_000).map(|n| n % 77);
+        let changes: Vec<_> = sizes.into_iter().chain(many).map(|n| vec![n as u8; n]).collect();
+        let size = write(dir, 7, 1, &changes);
+        let path = dir.join(DIR).join(format!("{:020}", 7));
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), size);
+        assert_eq!(newest(dir), (Some((origin(7), changes)), 0));
+    }
+
+    #[test]
+    fn a_state_that_is_cut_serves_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        write(dir, 100, 1, &changes_of(100));
+        write(dir, 200, 1, &changes_of(200));
+        let path = dir.join(DIR).join(format!("{:020}", 200));
+        let whole = std::fs::read(&path).unwrap();
+        for cut in [1, 2, 6, 10] {
+            let mut bytes = whole[..whole.len() - CRC as usize - cut].to_vec();
+            bytes.extend(crc_of(0, &bytes).to_be_bytes());
+            std::fs::write(&path, bytes).unwrap();
+            let (found, unreadable) = newest(dir);
+            assert_eq!((found, unreadable), (Some((origin(100), changes_of(100))), 1));
         }
     }
 }

@@ -20,7 +20,7 @@ use kerolox_log::disk::real::RealDisk;
 use kerolox_log::identity::Identity;
 use kerolox_log::index::lookup::Blocks;
 use kerolox_log::recover::Lost;
-use kerolox_log::snapshot;
+use kerolox_log::snapshot::{self, Put};
 
 use super::{Lock, RepairArgs, in_use, lock, open, written};
 use crate::exit::Failure;
@@ -97,8 +97,10 @@ fn relink(dir: &Path, identity: &Identity, blocks: &Blocks) -> Result<usize, Fai
     for path in &paths {
         let old = snapshot::read(&RealDisk, path, identity).map_err(Failure::unusable)?;
         if let Some(new) = links::relinked(&old, blocks).map_err(Failure::unusable)? {
+            let mut dump = |put: &mut Put<'_>| new.iter().try_for_each(|change| put(change));
             // Both of its copies, if there are two.
-            snapshot::write(&RealDisk, dir, identity, &new, 2).map_err(Failure::unusable)?;
+            snapshot::write(&RealDisk, dir, identity, &old.origin, 2, &mut dump)
+                .map_err(Failure::unusable)?;
         }
     }
     Ok(paths.len())

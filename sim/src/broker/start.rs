@@ -56,6 +56,8 @@ pub(crate) fn start(
     let Found { mut keeper, mut state, origin, mut oddities } =
         found.map_err(|e| format!("snapshots and index: {e}"))?;
     keeper.snapshot_after = plan.snapshot_after;
+    // Small ones are made of several parts.
+    keeper.snapshot_part = plan.snapshot_after;
     let (resume, report) = recover::recover(&files, dir, &identity, origin, &mut state)
         .map_err(|e| format!("recovery: {e}"))?;
     keeper.settle(&mut state).map_err(|e| format!("the index: {e}"))?;

@@ -112,9 +112,18 @@ pub fn read_full(file: &dyn DiskFile, buf: &mut [u8], at: u64) -> io::Result<usi
     Ok(done)
 }
 
-/// Writes a whole new file so that it is there completely or not at all: a temporary file,
-/// synced, renamed, and its folder synced.
+/// Writes a whole new file so that it is there completely or not at all: see [`write_new`].
 pub fn write_whole(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write_new(disk, path, |file| file.write_at(&[bytes], 0))
+}
+
+/// Makes a new file so that it is there completely or not at all: a temporary file, synced, renamed,
+/// and its folder synced. `write` writes its content.
+pub fn write_new<T>(
+    disk: &dyn Disk,
+    path: &Path,
+    write: impl FnOnce(&dyn DiskFile) -> io::Result<T>,
+) -> io::Result<T> {
     let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     let temporary = path.with_extension("tmp");
     match disk.remove(&temporary) {
@@ -122,10 +131,11 @@ pub fn write_whole(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()>
         _ => {}
     }
     let file = disk.open(&temporary, Open::Create)?;
-    file.write_at(&[bytes], 0)?;
+    let written = write(&*file)?;
     file.sync()?;
     disk.rename(&temporary, path)?;
-    disk.sync_dir(dir)
+    disk.sync_dir(dir)?;
+    Ok(written)
 }
 
 /// Reads a whole file of at most `max` bytes.

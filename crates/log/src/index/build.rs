@@ -51,8 +51,9 @@ pub type DeletedTopic = fn(&[u8]) -> Option<Cow<'_, str>>;
 
 struct Collector {
     block: NewBlock,
-    /// By topic: a message finds its queue without a copy of the name.
-    queues: BTreeMap<String, BTreeMap<i32, NewQueue>>,
+    /// By topic: a message finds its queue without a copy of the name. Of a topic they rise; most have
+    /// few.
+    queues: BTreeMap<String, Vec<(i32, NewQueue)>>,
     deleted: DeletedTopic,
 }
 
@@ -87,12 +88,23 @@ impl Collector {
             Some(queues) => queues,
             None => self.queues.entry(topic.to_owned()).or_default(),
         };
-        let queue = queues.entry(queue).or_default();
+        let at = match queues.binary_search_by_key(&queue, |(number, _)| *number) {
+            Ok(at) => at,
+            Err(at) => {
+                if queues.is_empty() {
+                    queues.reserve_exact(1);
+                }
+                queues.insert(at, (queue, NewQueue::default()));
+                at
+            }
+        };
+        let queue = &mut queues[at].1;
         let next = queue.first + queue.entries.len() as i64;
         let follows = !queue.entries.is_empty() && (next..=next + GAP_MAX).contains(&offset);
         if !follows {
-            *queue =
-                NewQueue { first: offset, origin: entry.place.offset.0, ..NewQueue::default() };
+            let entries = Vec::with_capacity(1);
+            let origin = entry.place.offset.0;
+            *queue = NewQueue { first: offset, origin, entries, ..NewQueue::default() };
         }
         // Messages that damage took have entries without a size.
         let lost = Entry { place: Place { size: 0, ..entry.place }, ..entry };
@@ -115,8 +127,11 @@ impl Replay for Collector {
     }
 
     fn lost(&mut self, record: &View<'_>) {
-        let queue = self.queues.get(record.topic).and_then(|queues| queues.get(&record.queue_id));
-        let next = queue.map(NewQueue::end);
+        let of = |queues: &Vec<(i32, NewQueue)>| {
+            let at = queues.binary_search_by_key(&record.queue_id, |(number, _)| *number);
+            at.ok().map(|at| queues[at].1.end())
+        };
+        let next = self.queues.get(record.topic).and_then(of);
         // What it says is believed where it fits exactly.
         if next == Some(record.queue_offset) {
             let mut entry = entry(record, 0);

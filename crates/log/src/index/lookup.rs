@@ -4,7 +4,7 @@
 //! the rows of its queue from block to block and reads a few pages of each. Runs on disk readers
 //! and housekeeping, never in a turn.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -21,7 +21,9 @@ use crate::index::ahead::Ahead;
 use crate::index::block::{self, Back, BlockError, BlockFile, Link, NewBlock, Row};
 use crate::index::build::{self, DeletedTopic, Older};
 use crate::index::queue::{Entry, Seek};
-use crate::limits::{ENTRIES_AHEAD, KEY_BLOCKS_MAX, QUEUES_AHEAD_MAX, READ_CHUNKS_MAX};
+use crate::limits::{
+    BLOCKS_OPEN_MAX, ENTRIES_AHEAD, KEY_BLOCKS_MAX, QUEUES_AHEAD_MAX, READ_CHUNKS_MAX,
+};
 use crate::read::Recent;
 use crate::recover::{LOST_MAX, Lost, Origin, RecoverError};
 use crate::rules::{self, Rule};
@@ -115,7 +117,7 @@ impl Blocks {
     /// once more.
     pub fn ask<T>(
         &self,
-        question: impl Fn(&Blocks) -> Result<T, BlockError>,
+        mut question: impl FnMut(&Blocks) -> Result<T, BlockError>,
     ) -> Result<T, AskError> {
         let mut mended = BTreeSet::new();
         loop {
@@ -271,56 +273,50 @@ impl Blocks {
         }
     }
 
-    /// Leads each queue of a new block to its older ones.
+    /// Leads each queue of a new block to its older ones; all of them, or none if that fails.
     pub fn lead_back(&self, new: &mut NewBlock, older: &Older) -> Result<(), BlockError> {
-        let mut open = None;
-        for (at, queue) in &mut new.queues {
-            let Some((link, origin)) = older.get(at) else { continue };
-            let of = (&*at.0, at.1);
-            let (mut block, mut found) =
-                (link.block, self.row(&mut open, of, link.block, link.slot)?);
-            if found.is_none()
-                && let Some((older, slot, row)) = self.find_below(of, link.block)?
-            {
-                // Damage took the queue from the block that the link was made for.
-                (block, found) = (older.head.begin, Some((slot, row)));
+        let mut opened = Opened { blocks: self, open: BTreeMap::new() };
+        let lead = |at: &(String, i32)| match older.get(at) {
+            Some(older) => self.lead(&mut opened, (&*at.0, at.1), older),
+            None => Ok(None),
+        };
+        let leads: Vec<Option<Lead>> = new.queues.keys().map(lead).collect::<Result<_, _>>()?;
+        for (queue, lead) in new.queues.values_mut().zip(leads) {
+            if let Some(Lead { origin, ordinal, prev, jump }) = lead {
+                (queue.origin, queue.ordinal) = (origin, ordinal);
+                (queue.prev, queue.jump) = (Some(prev), Some(jump));
             }
-            // Without a row its stretch was deleted.
-            let Some((slot, mut row)) = found else { continue };
-            queue.origin = *origin;
-            queue.ordinal = row.ordinal + 1;
-            queue.prev = Some((block, slot));
-            let target = queue.ordinal & (queue.ordinal - 1);
-            let mut back = Back { block, slot, end: row.end(), last_time: row.last_time };
-            let mut ordinal = row.ordinal;
-            while ordinal > target {
-                let Some(jump) = row.jump else { break };
-                back = jump;
-                let older = self.row(&mut open, of, jump.block, jump.slot)?;
-                let Some((_, older)) = older else { break };
-                row = older;
-                ordinal = row.ordinal;
-            }
-            queue.jump = Some(back);
         }
         Ok(())
     }
 
-    /// The row that a link leads to, if it is there.
-    fn row<'a>(
+    fn lead<'a>(
         &'a self,
-        open: &mut Option<BlockFile<'a>>,
+        opened: &mut Opened<'a>,
         of: (&str, i32),
-        begin: u64,
-        slot: u32,
-    ) -> Result<Option<(u32, Row)>, BlockError> {
-        if open.as_ref().is_none_or(|block| block.head.begin != begin) {
-            *open = match self.block(begin) {
-                Err(BlockError::Missing(_)) if begin < self.first() => None,
-                block => Some(block?),
-            };
+        (link, origin): &(Link, u64),
+    ) -> Result<Option<Lead>, BlockError> {
+        let (mut block, mut found) = (link.block, opened.row(of, link.block, link.slot)?);
+        if found.is_none()
+            && let Some((older, slot, row)) = self.find_below(of, link.block)?
+        {
+            // Damage took the queue from the block that the link was made for.
+            (block, found) = (older.head.begin, Some((slot, row)));
         }
-        open.as_mut().map_or(Ok(None), |block| block.linked(of, slot))
+        // Without a row its stretch was deleted.
+        let Some((slot, mut row)) = found else { return Ok(None) };
+        let ordinal = row.ordinal + 1;
+        let target = ordinal & (ordinal - 1);
+        let mut jump = Back { block, slot, end: row.end(), last_time: row.last_time };
+        while row.ordinal > target {
+            let Some(further) = row.jump else { break };
+            jump = further;
+            match opened.row(of, further.block, further.slot)? {
+                Some((_, older)) => row = older,
+                None => break,
+            }
+        }
+        Ok(Some(Lead { origin: *origin, ordinal, prev: (block, slot), jump }))
     }
 
     /// The block that a link leads to, with the queue's row; where damage took that, an older one.
@@ -564,6 +560,47 @@ impl Blocks {
             }
         }
         Ok(older)
+    }
+}
+
+/// Where a queue's older blocks are: see [`block::Row`].
+struct Lead {
+    origin: u64,
+    ordinal: u32,
+    prev: (u64, u32),
+    jump: Back,
+}
+
+/// Older blocks of the queues of a new one, open: there may be many queues of few older blocks, and as
+/// both go by name each page is read once.
+struct Opened<'a> {
+    blocks: &'a Blocks,
+    /// `None`: its stretch was deleted.
+    open: BTreeMap<u64, Option<BlockFile<'a>>>,
+}
+
+impl Opened<'_> {
+    /// The row that a link leads to, if it is there.
+    fn row(
+        &mut self,
+        of: (&str, i32),
+        begin: u64,
+        slot: u32,
+    ) -> Result<Option<(u32, Row)>, BlockError> {
+        if !self.open.contains_key(&begin) {
+            if self.open.len() >= BLOCKS_OPEN_MAX {
+                self.open.clear();
+            }
+            let block = match self.blocks.block(begin) {
+                Err(BlockError::Missing(_)) if begin < self.blocks.first() => None,
+                block => Some(block?),
+            };
+            self.open.insert(begin, block);
+        }
+        match self.open.get_mut(&begin) {
+            Some(Some(block)) => block.linked(of, slot),
+            _ => Ok(None),
+        }
     }
 }
 

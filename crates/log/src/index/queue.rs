@@ -1,5 +1,7 @@
 //! One queue's entries: queue offset → place, tag hash, store time.
 
+use std::collections::VecDeque;
+
 use crate::PhysicalOffset;
 use crate::index::block::Link;
 use crate::limits::GAP_MAX;
@@ -60,20 +62,39 @@ impl Packed {
 /// Entries of a chunk: chunks grow up to here, so that a queue with few messages takes little.
 const CHUNK_MAX: usize = 4096;
 
+/// Each chunk with the queue offset of its first entry; the oldest first.
+type Chunks = VecDeque<(i64, Vec<Packed>)>;
+
+/// The entries that are in memory: the queue's last ones.
+#[derive(Debug, Default)]
+enum Here {
+    #[default]
+    None,
+    /// All that a queue has which gets a message now and then.
+    One(Packed),
+    Many(Box<Chunks>),
+}
+
 /// A queue. Its offsets rise without gaps, unless damage took messages: then the entry of each
 /// lost message has size 0. Entries of finished stretches are in blocks ([`super::lookup`]).
-#[derive(Debug, Default)]
+///
+/// There may be a million of them.
+#[derive(Debug)]
 pub struct Queue {
-    /// Each chunk with the queue offset of its first entry; the oldest first.
-    chunks: std::collections::VecDeque<(i64, Vec<Packed>)>,
+    here: Here,
     next: i64,
     /// Offsets below are no longer there.
     min: i64,
-    /// Where entries are that are no longer in memory.
-    older: Option<Older>,
+    /// Where entries are that are no longer in memory; of block [`NOWHERE`]: none are.
+    older: Older,
     /// Position of the first message that the queue ever held.
     origin: u64,
 }
+
+const _: () = assert!(size_of::<Queue>() == 80);
+
+/// No block.
+const NOWHERE: u64 = u64::MAX;
 
 /// What is known of a queue's entries in blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,15 +147,23 @@ pub enum Boundary {
     Upper,
 }
 
+impl Default for Queue {
+    fn default() -> Self {
+        Queue::restored(0, 0, 0, None)
+    }
+}
+
 impl Queue {
     /// A queue whose next message gets the offset `next`, and which holds none.
     pub fn starting_at(next: i64) -> Self {
-        Queue { next, min: next, ..Queue::default() }
+        Queue::restored(next, next, 0, None)
     }
 
     /// A queue as blocks and snapshots tell of it.
     pub fn restored(next: i64, min: i64, origin: u64, older: Option<Older>) -> Self {
-        Queue { chunks: Default::default(), next, min: min.min(next), older, origin }
+        let link = Link { block: NOWHERE, slot: 0, ordinal: 0 };
+        let older = older.unwrap_or(Older { link, last_time: 0 });
+        Queue { here: Here::None, next, min: min.min(next), older, origin }
     }
 
     /// The offset that the next message gets.
@@ -149,12 +178,16 @@ impl Queue {
 
     /// The lowest offset whose entry is in memory; [`Queue::next`] if none is.
     pub fn first_here(&self) -> i64 {
-        self.chunks.front().map_or(self.next, |(first, _)| *first)
+        match &self.here {
+            Here::None => self.next,
+            Here::One(_) => self.next - 1,
+            Here::Many(chunks) => chunks.front().map_or(self.next, |(first, _)| *first),
+        }
     }
 
     /// Where older entries are.
     pub fn older(&self) -> Option<Older> {
-        self.older
+        (self.older.link.block != NOWHERE).then_some(self.older)
     }
 
     /// Position of the first message that the queue ever held.
@@ -164,22 +197,30 @@ impl Queue {
 
     /// Adds the message with the offset [`Queue::next`].
     pub fn push(&mut self, entry: &Entry) {
-        if self.older.is_none() && self.chunks.is_empty() {
-            self.origin = entry.place.offset.0;
+        let packed = Packed::new(entry);
+        match &mut self.here {
+            Here::None => {
+                if self.older().is_none() {
+                    self.origin = entry.place.offset.0;
+                }
+                self.here = Here::One(packed);
+            }
+            Here::One(first) => {
+                let mut chunk = Vec::with_capacity(4);
+                chunk.extend([*first, packed]);
+                self.here = Here::Many(Box::new([(self.next - 1, chunk)].into()));
+            }
+            Here::Many(chunks) => match chunks.back_mut() {
+                Some((_, chunk)) if chunk.len() < chunk.capacity() => chunk.push(packed),
+                last => {
+                    let before = last.map_or(1, |(_, chunk)| chunk.capacity());
+                    let mut chunk = Vec::with_capacity((before * 4).min(CHUNK_MAX));
+                    chunk.push(packed);
+                    chunks.push_back((self.next, chunk));
+                }
+            },
         }
-        let full = self.chunks.back().is_none_or(|(_, chunk)| chunk.len() == chunk.capacity());
-        if full {
-            // The first one is for a queue that gets a message now and then.
-            let chunk = match self.chunks.back() {
-                Some((_, last)) => Vec::with_capacity((last.capacity() * 4).min(CHUNK_MAX)),
-                None => Vec::with_capacity(1),
-            };
-            self.chunks.push_back((self.next, chunk));
-        }
-        if let Some((_, chunk)) = self.chunks.back_mut() {
-            chunk.push(Packed::new(entry));
-            self.next += 1;
-        }
+        self.next += 1;
     }
 
     /// Adds a replayed message, which says its own offset. What is missing before it was lost.
@@ -195,10 +236,11 @@ impl Queue {
     /// Messages below an offset were there, and those that are missing were lost. `near`: some
     /// entry of the log thereabouts.
     pub fn lose_until(&mut self, offset: i64, near: &Entry) {
-        if offset > self.next && (self.chunks.is_empty() || offset - self.next > GAP_MAX) {
+        let is_empty = matches!(self.here, Here::None);
+        if offset > self.next && (is_empty || offset - self.next > GAP_MAX) {
             // A gap without entries; or the earlier messages were deleted with their files.
-            let min = if self.older.is_some() { self.min } else { offset };
-            *self = Queue::restored(offset, min, self.origin, self.older);
+            let min = if self.older().is_some() { self.min } else { offset };
+            *self = Queue::restored(offset, min, self.origin, self.older());
         }
         let lost = Entry { place: Place { size: 0, ..near.place }, ..*near };
         while self.next < offset {
@@ -216,13 +258,21 @@ impl Queue {
         if offset < self.min || offset >= self.next {
             return None;
         }
-        let (first, chunk) = self.chunk_of(offset)?;
-        chunk.get((offset - first) as usize).map(Packed::unpack)
+        let packed = match &self.here {
+            Here::None => None,
+            Here::One(last) => (offset + 1 == self.next).then_some(last),
+            Here::Many(chunks) => {
+                let behind = chunks.partition_point(|(first, _)| *first <= offset);
+                let (first, chunk) = chunks.get(behind.checked_sub(1)?)?;
+                chunk.get((offset - first) as usize)
+            }
+        };
+        packed.map(Packed::unpack)
     }
 
     /// The entry of an offset.
     pub fn look(&self, offset: i64) -> Look<Option<Entry>> {
-        match self.older {
+        match self.older() {
             Some(older) if (self.min..self.first_here()).contains(&offset) => {
                 Look::Older(older.link)
             }
@@ -232,7 +282,7 @@ impl Queue {
 
     /// When the message before an offset was stored, in ms.
     pub fn time_before(&self, offset: i64) -> Look<Option<i64>> {
-        match (self.older, self.look(offset - 1)) {
+        match (self.older(), self.look(offset - 1)) {
             (Some(older), Look::Older(_)) if offset == self.first_here() => {
                 Look::Here(Some(older.last_time))
             }
@@ -241,23 +291,26 @@ impl Queue {
         }
     }
 
-    fn chunk_of(&self, offset: i64) -> Option<&(i64, Vec<Packed>)> {
-        let behind = self.chunks.partition_point(|(first, _)| *first <= offset);
-        self.chunks.get(behind.checked_sub(1)?)
-    }
-
-    /// Entries from an offset on, below `end`.
+    /// Entries from an offset on, below `end`, that are in memory.
     pub fn range(&self, from: i64, end: i64) -> impl Iterator<Item = (i64, Entry)> {
         let from = from.max(self.min);
-        let behind = self.chunks.partition_point(|(first, _)| *first <= from);
-        let chunks = self.chunks.iter().skip(behind.saturating_sub(1));
-        chunks
-            .flat_map(move |(first, chunk)| {
-                let skip = (from - first).clamp(0, chunk.len() as i64);
-                let rows = chunk.iter().enumerate().skip(skip as usize);
-                rows.map(move |(i, packed)| (first + i as i64, packed.unpack()))
-            })
-            .take_while(move |(offset, _)| *offset < end)
+        let (one, chunks) = match &self.here {
+            Here::None => (None, None),
+            Here::One(last) => (Some((self.next - 1, last)), None),
+            Here::Many(chunks) => (None, Some(chunks)),
+        };
+        let one = one.filter(|(offset, _)| *offset >= from);
+        let chunks = chunks.into_iter().flat_map(move |chunks| {
+            let behind = chunks.partition_point(|(first, _)| *first <= from);
+            chunks.iter().skip(behind.saturating_sub(1))
+        });
+        let many = chunks.flat_map(move |(first, chunk)| {
+            let skip = (from - first).clamp(0, chunk.len() as i64);
+            let rows = chunk.iter().enumerate().skip(skip as usize);
+            rows.map(move |(i, packed)| (first + i as i64, packed))
+        });
+        let all = one.into_iter().chain(many).map(|(offset, packed)| (offset, packed.unpack()));
+        all.take_while(move |(offset, _)| *offset < end)
     }
 
     /// The offset that belongs to a time, below `end` ([`Seek::finish`]).
@@ -275,7 +328,7 @@ impl Queue {
             if stored < first { low = middle + 1 } else { high = middle }
         }
         let low = low.min(end).max(self.min);
-        let older = self.older.filter(|older| low == here && older.last_time >= first);
+        let older = self.older().filter(|older| low == here && older.last_time >= first);
         let older = older.filter(|_| self.min < here).map(|older| older.link);
         Seek { first, low, older, boundary, min: self.min, end }
     }
@@ -288,8 +341,15 @@ impl Queue {
         if !same && end > self.min {
             return;
         }
-        self.older = Some(older);
-        while let Some((start, chunk)) = self.chunks.front_mut() {
+        self.older = older;
+        if self.first_here() >= end {
+            return;
+        }
+        let Here::Many(chunks) = &mut self.here else {
+            self.here = Here::None;
+            return;
+        };
+        while let Some((start, chunk)) = chunks.front_mut() {
             let gone = (end - *start).clamp(0, chunk.len() as i64) as usize;
             if gone < chunk.len() {
                 if gone > 0 {
@@ -298,16 +358,16 @@ impl Queue {
                 }
                 return;
             }
-            self.chunks.pop_front();
+            chunks.pop_front();
         }
-        self.chunks.shrink_to_fit();
+        self.here = Here::None;
     }
 
     /// Messages below an offset were deleted.
     pub fn raise_min(&mut self, min: i64) {
         self.min = self.min.max(min.min(self.next));
         if self.min >= self.first_here() {
-            self.older = None;
+            self.older.link.block = NOWHERE;
         }
     }
 }

@@ -159,7 +159,7 @@ fn parse(tool: Tool, line: &str) -> Result<Report> {
             number("Send Failed:")? + number("Response Failed:")?,
         ),
         Tool::BatchProducer => ("Max RT(ms):", "Average RT(ms):", number("Send Failed:")?),
-        Tool::Consumer => ("MAX(B2C) RT(ms):", "AVG(B2C) RT(ms):", number("FAIL:")?),
+        Tool::Consumer => ("MAX(B2C) RT(ms):", "AVG(B2C) RT(ms):", number("Consume Fail:")?),
     };
     Ok(Report {
         per_second: number(tool.rate())?,
@@ -179,5 +179,9 @@ mod tests {
         let report = parse(Tool::Producer, line).unwrap();
         assert_eq!((report.per_second, report.max_ms), (12345.0, 67.0));
         assert_eq!((report.average_ms, report.failed), (4.321, 3.0));
+        let line = "Current Time: 2026-01-02 03:04:05,678 | Consume TPS: 26150 | AVG(B2C) RT(ms): 742.719 | AVG(S2C) RT(ms): 741.280 | MAX(B2C) RT(ms): 4562 | MAX(S2C) RT(ms): 4561 | Consume Fail: 5";
+        let report = parse(Tool::Consumer, line).unwrap();
+        assert_eq!((report.per_second, report.max_ms), (26150.0, 4562.0));
+        assert_eq!((report.average_ms, report.failed), (742.719, 5.0));
     }
 }

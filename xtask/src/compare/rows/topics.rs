@@ -1,6 +1,9 @@
 //! Many queues in use. Each count is measured on brokers that were started for it, one after the
 //! other: what is looked for is what the queues cost.
 
+use std::thread::sleep;
+use std::time::Duration;
+
 use anyhow::Result;
 use serde_json::Value;
 
@@ -71,6 +74,8 @@ fn one(run: &Run, system: &System, queues: u32) -> Result<(Metrics, Option<Strin
     for step in steps {
         setup_s += number(&json["setup"], step)?;
     }
+    // What is left of the work for it ends.
+    sleep(Duration::from_secs(3));
     let loaded = proc::memory_mib(system.pid(), "VmRSS")?;
 
     let rate = |json: &Value| number(&json["produce"], "msg_per_s");
