@@ -9,10 +9,11 @@ mod common;
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use bytes::Bytes;
 use common::call::{ask, body, commit, granted, join, look, make_topic, put, read, refused, tell};
-use common::{Folder, Launch, SMALL, Server, contents};
+use common::{Folder, Launch, SMALL, Server, binary, contents};
 use kerolox_protocol::ids;
 use kerolox_protocol::remoting::codes::request;
 
@@ -82,6 +83,23 @@ async fn a_directory_of_a_newer_release_ends_the_start_with_6_and_stays_as_it_is
     assert_eq!(contents(&folder.data()), before);
     std::fs::write(&identity, &bytes).unwrap();
     assert_eq!(contents(&folder.data()), good);
+
+    // The same of a snapshot, whose checksum is right.
+    let mut snapshot = [b"KEROSNAP\0\x02\0\0", &bytes[12..28], &[0; 36]].concat();
+    snapshot.extend(crc32fast::hash(&snapshot).to_be_bytes());
+    let snapshots = folder.data().join("snapshot");
+    std::fs::create_dir_all(&snapshots).unwrap();
+    std::fs::write(snapshots.join(format!("{:020}", 0)), snapshot).unwrap();
+    let before = contents(&folder.data());
+    let ended = Launch::new(&folder).args(&SMALL).fails();
+    let reason = "00000000000000000000: it has a newer format; run the newer release";
+    ended.check(6, reason);
+    let mut repair = Command::new(binary());
+    let output = repair.args(["log", "repair-index"]).arg(folder.data()).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(6) && stderr.contains(reason), "{stderr}");
+    assert_eq!(contents(&folder.data()), before);
+    std::fs::remove_dir_all(&snapshots).unwrap();
 
     // The same of a seal, whose checksums are right.
     let log = folder.data().join("commitlog").join(format!("{:020}", 0));

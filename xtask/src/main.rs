@@ -59,6 +59,7 @@ enum Command {
 }
 
 fn main() -> Result<ExitCode> {
+    process::end_children_on_signals()?;
     let passed = match Arguments::parse().command {
         Command::Test(options) => test::run(&options)?,
         Command::Ci(options) => ci::run(&options)?,

@@ -1,12 +1,17 @@
 //! Child processes: shown before they run, judged by their exit status, never left behind.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 
 /// A command that starts in `dir`, with nothing on its standard input.
 pub(crate) fn command(program: impl AsRef<OsStr>, args: &[&str], dir: &Path) -> Command {
@@ -47,6 +52,30 @@ pub(crate) fn exists(program: &str, version: &str) -> bool {
         .is_ok_and(|status| status.success())
 }
 
+/// What runs of [`Running`].
+static CHILDREN: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
+
+fn children() -> std::sync::MutexGuard<'static, BTreeSet<u32>> {
+    CHILDREN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Sees to it that a signal that ends this process ends its children before, frozen ones too: those
+/// would not notice any other.
+pub(crate) fn end_children_on_signals() -> Result<()> {
+    let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM])?;
+    std::thread::spawn(move || {
+        let Some(signal) = signals.forever().next() else { return };
+        // No new one can start while this is held.
+        let children = children();
+        for pid in children.iter().filter_map(|pid| Pid::from_raw(pid.cast_signed())) {
+            // An error here means that it has ended already.
+            let _ = kill_process(pid, Signal::KILL);
+        }
+        let _ = signal_hook::low_level::emulate_default_handler(signal);
+    });
+    Ok(())
+}
+
 /// A child that is killed, by its pid, if it still runs when this goes away.
 pub(crate) struct Running(Child);
 
@@ -54,12 +83,14 @@ impl Running {
     /// Starts it; what it prints goes to the end of the file.
     pub(crate) fn start_into(command: &mut Command, output: &Path) -> Result<Self> {
         let output = File::options().create(true).append(true).open(output)?;
+        let mut children = children();
         let child = command
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output)
             .spawn()
             .with_context(|| format!("cannot start `{}`", shown(command)))?;
+        children.insert(child.id());
         Ok(Self(child))
     }
 
@@ -92,9 +123,8 @@ impl Running {
         Ok(())
     }
 
-    pub(crate) fn signal(&self, signal: rustix::process::Signal) -> Result<()> {
-        let pid = rustix::process::Pid::from_child(&self.0);
-        rustix::process::kill_process(pid, signal)
+    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
+        kill_process(Pid::from_child(&self.0), signal)
             .with_context(|| format!("cannot send a signal to process {}", self.pid()))
     }
 }
@@ -104,6 +134,7 @@ impl Drop for Running {
         // An error here means that it has ended already.
         let _ = self.0.kill();
         let _ = self.0.wait();
+        children().remove(&self.pid());
     }
 }
 

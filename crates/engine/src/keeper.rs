@@ -11,7 +11,7 @@ use std::sync::Arc;
 use kerolox_log::PhysicalOffset;
 use kerolox_log::files::Files;
 use kerolox_log::identity::Identity;
-use kerolox_log::index::block::{BlockError, Link, NewBlock, NewQueue};
+use kerolox_log::index::block::{Link, NewBlock, NewQueue};
 use kerolox_log::index::build::{self, Older as OlderOf};
 use kerolox_log::index::lookup::{AskError, Blocks};
 use kerolox_log::index::queue::Older;
@@ -62,7 +62,7 @@ pub enum KeeperError {
     #[error("{0}")]
     Ask(#[from] AskError),
     #[error("the data directory was written by a newer release: {0}")]
-    Newer(BlockError),
+    Newer(String),
     #[error("snapshots and index blocks do not tell the state; nothing is deleted")]
     NoState,
 }
@@ -365,7 +365,8 @@ impl Keeper {
     /// in memory twice.
     fn write_snapshot(&mut self, retired: PhysicalOffset) -> Result<(), KeeperError> {
         let disk = self.blocks.files().disk().clone();
-        let of = ((self.snapshot_bytes + self.since_snapshot) / self.snapshot_part + 1) as u32;
+        let bytes = self.snapshot_bytes.max(self.since_snapshot);
+        let of = (bytes / self.snapshot_part + 1) as u32;
         let mut unknown = None;
         let mut dump = |put: &mut Put<'_>| {
             (0..of).try_for_each(|index| match self.known_state(Part { index, of }, retired) {

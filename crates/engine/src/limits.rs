@@ -56,5 +56,5 @@ pub const KEEPER_STEP: usize = 256;
 /// Bytes that a start reads of index blocks behind the last snapshot, unless that is larger itself.
 pub const SNAPSHOT_AFTER: usize = 4 << 20;
 /// Bytes of a snapshot whose state is in memory at once while it is made, beside the engine's own: about
-/// twice as much.
-pub const SNAPSHOT_PART: usize = 32 << 20;
+/// twice as much. For each part the last snapshot and the blocks behind it are read once more.
+pub const SNAPSHOT_PART: usize = 64 << 20;

@@ -11,7 +11,7 @@ use kerolox_log::files::Files;
 use kerolox_log::index::block::Link;
 use kerolox_log::index::lookup::{AskError, Blocks};
 use kerolox_log::index::queue::{Entry, Seek};
-use kerolox_log::read::{self, Place};
+use kerolox_log::read::{self, Place, ReadError};
 use kerolox_protocol::record::View;
 use kerolox_protocol::remoting::admin::TopicConfig;
 use kerolox_protocol::remoting::codes::response;
@@ -284,7 +284,11 @@ impl ColdPull {
         let places: Vec<Place> = messages.iter().map(|(_, place)| *place).collect();
         let read = read::leading(blocks.files(), &blocks.recent, &places, self.confirmed);
         if let Some(error) = read.error {
-            errors.push(error.to_string());
+            let first = blocks.files().first().unwrap_or_default();
+            // Retention took it while the pull was under way: that is no damage.
+            if !matches!(error, ReadError::Gone(at) if at < first) {
+                errors.push(error.to_string());
+            }
             let offset = messages[read.count].0;
             self.pulled.next_begin_offset = if read.count == 0 { offset + 1 } else { offset };
         }
@@ -350,5 +354,51 @@ impl Output {
     /// Adds a request to a client.
     pub fn push(&mut self, push: Push) {
         self.messages.push(Message::Push(push));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use kerolox_log::disk::fault::FaultDisk;
+    use kerolox_log::disk::{Disk, Open};
+    use kerolox_log::identity::Identity;
+
+    use super::*;
+    use crate::change::deleted_topic;
+    use crate::topics::Topics;
+
+    const FILE_SIZE: u64 = 64 << 10;
+
+    #[test]
+    fn a_message_that_retention_took_meanwhile_is_not_damage() {
+        let (disk, dir) = (FaultDisk::default(), Path::new("/data"));
+        disk.create_dir(&dir.join("commitlog")).unwrap();
+        for number in 0..2 {
+            let name = format!("commitlog/{:020}", number * FILE_SIZE);
+            disk.open(&dir.join(name), Open::Create).unwrap().set_size(FILE_SIZE).unwrap();
+        }
+        let files = Arc::new(Files::open(Arc::new(disk), dir, FILE_SIZE).unwrap());
+        let identity = Identity { number: [7; 16], writer: 1 };
+        let blocks = Blocks::open(files.clone(), dir.to_owned(), identity, deleted_topic).unwrap();
+        let topic = Topics::default().put(TopicConfig::default(), 0, PhysicalOffset(0));
+        let read = |at: u64| {
+            let place = Place { offset: PhysicalOffset(at), size: 100, crc: 1 };
+            let pull = ColdPull {
+                topic,
+                pulled: Pulled { next_begin_offset: 8, ..Pulled::default() },
+                messages: ColdMessages::Here(vec![(7, place)]),
+                confirmed: PhysicalOffset(2 * FILE_SIZE),
+            };
+            let ColdAnswer { reply, errors, .. } = pull.read(&blocks);
+            assert_eq!(reply.code, response::PULL_RETRY_IMMEDIATELY);
+            let ReplyFields::Pulled(pulled) = reply.fields else { panic!("not of a pull") };
+            (pulled.next_begin_offset, errors.len())
+        };
+        assert_eq!(read(100), (8, 1));
+        files.delete(0, &mut || {}).unwrap();
+        assert_eq!(read(100), (8, 0));
+        assert_eq!(read(FILE_SIZE + 100), (8, 1));
     }
 }

@@ -236,7 +236,9 @@ impl State {
     /// Takes over what a block says of its stretch: state changes, then queues. What is there
     /// already is older. If the block cannot be read nothing is changed.
     pub fn restore_block(&mut self, block: &mut BlockFile<'_>) -> Result<(), BlockError> {
-        let (directory, changes) = (block.directory()?, block.changes()?);
+        let part = self.part;
+        let directory = block.directory_of(|topic| part.holds(topic))?;
+        let changes = block.changes()?;
         let committed = committed_beyond(block, &directory, &changes)?;
         self.restoring = true;
         for (at, change) in &changes {
@@ -251,10 +253,7 @@ impl State {
                 _ => None,
             })
             .collect();
-        for (slot, (topic, row)) in directory.into_iter().enumerate() {
-            if !self.part.holds(&topic) {
-                continue;
-            }
+        for (slot, topic, row) in directory {
             let at = PhysicalOffset(block.head.begin);
             let known = put.contains(&topic).then(|| self.topics.find(&topic)).flatten();
             let id = known.or_else(|| self.topic_of((&topic, row.queue), row.last_time, at));
@@ -265,7 +264,7 @@ impl State {
             let state = topic.queue_mut(row.queue);
             let goes_on = state.index.next() > 0 && row.first >= state.index.next();
             let min = if goes_on { state.index.min() } else { row.first };
-            let link = Link { block: block.head.begin, slot: slot as u32, ordinal: row.ordinal };
+            let link = Link { block: block.head.begin, slot, ordinal: row.ordinal };
             let older = Some(Older { link, last_time: row.last_time });
             state.index = Queue::restored(row.end(), min, row.origin, older);
             state.visible = row.end();
@@ -375,7 +374,7 @@ impl State {
 /// topic, queue, offset.
 fn committed_beyond<'a>(
     block: &mut BlockFile<'_>,
-    directory: &[(String, Row)],
+    directory: &[(u32, String, Row)],
     changes: &'a [(u64, Vec<u8>)],
 ) -> Result<Vec<(Cow<'a, str>, i32, i64)>, BlockError> {
     let mut committed = BTreeMap::new();
@@ -392,8 +391,8 @@ fn committed_beyond<'a>(
     let mut beyond = Vec::new();
     for ((topic, queue), (offset, at)) in committed {
         let slot = directory
-            .binary_search_by(|(name, row)| (name.as_str(), row.queue).cmp(&(&*topic, queue)));
-        let row = slot.ok().and_then(|slot| directory.get(slot)).map(|(_, row)| row);
+            .binary_search_by(|(_, name, row)| (name.as_str(), row.queue).cmp(&(&*topic, queue)));
+        let row = slot.ok().and_then(|slot| directory.get(slot)).map(|(_, _, row)| row);
         if let Some(row) = row {
             if offset <= row.end() {
                 continue;

@@ -4,6 +4,7 @@
 //! the last block, and what could not be used. A block is made again from its log file, as long as
 //! that is there.
 
+use std::io;
 use std::path::Path;
 
 use kerolox_log::PhysicalOffset;
@@ -62,7 +63,10 @@ impl Takeover {
             Ok((state, snapshot.origin, snapshot.size()))
         };
         let found = snapshot::read_newest(&**files.disk(), data_dir, identity, restore);
-        let (snapshot, unreadable) = found.map_err(failed("reading the snapshots"))?;
+        let (snapshot, unreadable) = found.map_err(|why| match why.kind() {
+            io::ErrorKind::Unsupported => KeeperError::Newer(why.to_string()),
+            _ => failed("reading the snapshots")(why),
+        })?;
         let nothing = Takeover::nothing(blocks, config);
         let state = State::part(config, part);
         let mut takeover = Takeover { state, oddities: unreadable, ..nothing };
@@ -91,7 +95,9 @@ impl Takeover {
             let bad = match self.add(blocks, at) {
                 Ok(()) => continue,
                 Err(BlockError::Missing(_)) if later.is_none() => return Ok(()),
-                Err(newer @ BlockError::Newer(_)) => return Err(KeeperError::Newer(newer)),
+                Err(newer @ BlockError::Newer(_)) => {
+                    return Err(KeeperError::Newer(newer.to_string()));
+                }
                 Err(bad) => bad,
             };
             if at < first {

@@ -13,7 +13,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::PhysicalOffset;
 use crate::disk::{Disk, DiskFile, Open};
-use crate::limits::{FILES_MAX, ZERO_AHEAD, ZERO_STEP};
+use crate::limits::{DELETE_STEP, FILES_MAX, ZERO_AHEAD, ZERO_STEP};
 use crate::rules::{self, Rule};
 
 /// See the module's documentation.
@@ -190,16 +190,18 @@ impl Files {
     }
 
     /// Deletes the file that begins at `base`. No reader finds it from then on; the room comes back
-    /// in steps, so that no journal commit stalls the log.
-    pub fn delete(&self, base: u64) -> io::Result<()> {
-        const STEP: u64 = 64 << 20;
+    /// step by step, each synced, as a sync of the log would have to wait for all that is under way.
+    /// `pause` is called after each, to leave the disk to others.
+    pub fn delete(&self, base: u64, pause: &mut dyn FnMut()) -> io::Result<()> {
         let file = self.by_base.write().remove(&base);
         let path = self.path(base);
         if let Some(file) = file {
             let mut size = file.size()?;
-            while size > STEP {
-                size -= STEP;
+            while size > DELETE_STEP {
+                size -= DELETE_STEP;
                 file.set_size(size)?;
+                file.sync()?;
+                pause();
             }
         }
         self.disk.remove(&path)?;

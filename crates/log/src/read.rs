@@ -270,9 +270,30 @@ mod tests {
         assert!(matches!(read.error, Some(ReadError::Damaged(at)) if at == places[12].offset));
         assert_eq!(leading(&files, &recent, &places[13..20], confirmed).count, 7);
         // The file is deleted.
-        files.delete(0).unwrap();
+        files.delete(0, &mut || {}).unwrap();
         let gone = leading(&files, &Recent::new(100), &places[5..20], confirmed);
         assert!(matches!(gone.error, Some(ReadError::Gone(_))) && gone.count == 0);
+    }
+
+    #[test]
+    fn a_chunk_that_cannot_be_read_is_asked_for_once_a_pull() {
+        let (disk, files, content, places) = log();
+        let bad = places[12].offset.0..places[12].offset.0 + 1;
+        disk.make_unreadable(&path(0), bad);
+        let (recent, confirmed) = (Recent::new(100), PhysicalOffset(2 * FILE_SIZE));
+        let reads = |places: &[Place]| {
+            let before = disk.reads();
+            let read = leading(&files, &recent, places, confirmed);
+            (read, disk.reads() - before)
+        };
+        // The chunk, and each record by itself.
+        let (read, count) = reads(&places[13..23]);
+        assert!(read.bytes == stored(&content, &places[13..23]));
+        assert_eq!((read.count, count), (10, 11));
+        let (read, count) = reads(&places[10..20]);
+        assert!(read.bytes == stored(&content, &places[10..12]));
+        assert!(matches!(read.error, Some(ReadError::Io(at, _)) if at == places[12].offset));
+        assert_eq!((read.count, count), (2, 4));
     }
 
     #[test]

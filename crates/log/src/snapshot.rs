@@ -144,7 +144,7 @@ fn crc_of(before: u32, more: &[u8]) -> u32 {
 }
 
 /// Takes over the newest snapshot that is whole and that `restore` can read; `None` if there is none.
-/// Says which could not be read.
+/// Says which could not be read. One of a newer release is an error: what it says must not be passed over.
 pub fn read_newest<T>(
     disk: &dyn Disk,
     data_dir: &Path,
@@ -153,12 +153,12 @@ pub fn read_newest<T>(
 ) -> io::Result<(Option<T>, Vec<String>)> {
     let mut unreadable = Vec::new();
     for path in paths(disk, data_dir)?.iter().rev() {
-        let restored = read(disk, path, identity).and_then(|snapshot| {
-            restore(&snapshot).map_err(|e| format!("{}: {e}", path.display()))
-        });
+        let restored = read(disk, path, identity)
+            .and_then(|snapshot| restore(&snapshot).map_err(|why| at(path, &why)));
         match restored {
             Ok(restored) => return Ok((Some(restored), unreadable)),
-            Err(why) => unreadable.push(why),
+            Err(newer) if newer.kind() == io::ErrorKind::Unsupported => return Err(newer),
+            Err(why) => unreadable.push(why.to_string()),
         }
     }
     Ok((None, unreadable))
@@ -173,10 +173,15 @@ pub fn paths(disk: &dyn Disk, data_dir: &Path) -> io::Result<Vec<PathBuf>> {
     }
 }
 
-/// Reads one snapshot and checks it, or says which cannot be read and why.
-pub fn read(disk: &dyn Disk, path: &Path, identity: &Identity) -> Result<Snapshot, String> {
+/// Reads one snapshot and checks it, or says which cannot be read and why:
+/// [`io::ErrorKind::Unsupported`] means that a newer release wrote it.
+pub fn read(disk: &dyn Disk, path: &Path, identity: &Identity) -> io::Result<Snapshot> {
     let opened = disk.open(path, Open::Read).and_then(|file| check(file, identity));
-    opened.map_err(|why| format!("{}: {why}", path.display()))
+    opened.map_err(|why| at(path, &why))
+}
+
+fn at(path: &Path, why: &io::Error) -> io::Error {
+    io::Error::new(why.kind(), format!("{}: {why}", path.display()))
 }
 
 /// Names of snapshots, the oldest first.
@@ -218,7 +223,8 @@ fn check(file: Arc<dyn DiskFile>, identity: &Identity) -> io::Result<Snapshot> {
         return bad("not a snapshot of this log");
     }
     if u16::from_be_bytes([head[8], head[9]]) > FORMAT_VERSION {
-        return bad("made by a newer release");
+        let why = "it has a newer format; run the newer release";
+        return Err(io::Error::new(io::ErrorKind::Unsupported, why));
     }
     let word = |at: usize| head[at..].first_chunk::<8>().map_or(0, |b| u64::from_be_bytes(*b));
     let origin = Origin {
@@ -338,6 +344,23 @@ mod tests {
         write(dir, 400, 1, &changes_of(400));
         let names = || list(&RealDisk, &dir.join(DIR)).unwrap();
         assert_eq!(names(), ["00000000000000000200", "00000000000000000400"]);
+    }
+
+    #[test]
+    fn one_of_a_newer_release_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        write(dir, 100, 1, &changes_of(100));
+        write(dir, 200, 1, &changes_of(200));
+        let path = dir.join(DIR).join(format!("{:020}", 200));
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes.truncate(bytes.len() - CRC as usize);
+        bytes[9] += 1;
+        bytes.extend(crc_of(0, &bytes).to_be_bytes());
+        std::fs::write(&path, bytes).unwrap();
+        let found = read_newest(&RealDisk, dir, &IDENTITY, |snapshot| Ok(snapshot.origin));
+        let why = found.unwrap_err().to_string();
+        assert!(why.contains("00000000000000000200: it has a newer format"), "{why}");
     }
 
     #[test]

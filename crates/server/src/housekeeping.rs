@@ -39,6 +39,9 @@ pub struct Housekeeping {
 const RETENTION_EVERY: Duration = Duration::from_secs(10);
 /// Between two steps of zeros, where there is time: otherwise requests wait for the CPU that they take.
 const ZERO_PAUSE: Duration = Duration::from_millis(1);
+/// Between two steps of a deletion, in times of what the last one took; and no longer than this.
+const DELETE_PAUSES: u32 = 4;
+const DELETE_PAUSE_MAX: Duration = Duration::from_millis(100);
 /// After a failure to make an index block.
 const RETRY_BLOCKS_AFTER: Duration = Duration::from_secs(10);
 /// How often the disk is asked how full it is.
@@ -205,9 +208,23 @@ impl Housekeeping {
             if !self.keeper.retire(next, &mut engine_of(&shared))? {
                 return Ok(());
             }
-            self.files.delete(oldest.0)?;
+            let files = self.files.clone();
+            let mut begin = Instant::now();
+            files.delete(oldest.0, &mut || {
+                self.after_deletion(begin.elapsed());
+                begin = Instant::now();
+            })?;
             self.tell_deleted(oldest, reason, expired, &contents.messages);
             self.keeper.remove_blocks(next)?;
+        }
+    }
+
+    /// A step of a deletion took so long: for several times as long the disk is left to others. A log
+    /// file still goes faster than another one can be filled.
+    fn after_deletion(&mut self, step: Duration) {
+        self.make_room();
+        if !self.shared.stopping.load(Ordering::Acquire) {
+            std::thread::sleep((step * DELETE_PAUSES).min(DELETE_PAUSE_MAX));
         }
     }
 

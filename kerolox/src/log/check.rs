@@ -81,7 +81,7 @@ fn check_index(
     let (mut whole, mut findings) = (Vec::new(), Vec::new());
     for path in snapshot::paths(&*disk, dir).map_err(Failure::unusable)? {
         match snapshot::read(&*disk, &path, identity) {
-            Err(why) => findings.push(why),
+            Err(why) => findings.push(why.to_string()),
             Ok(snapshot) => {
                 let finding = links::finding(&snapshot, &blocks).map_err(Failure::unusable)?;
                 findings.extend(finding.map(|what| format!("{}: {what}", path.display())));

@@ -79,11 +79,16 @@ fn set_aside_snapshots(dir: &Path, identity: &Identity) -> io::Result<Vec<String
     let (from, to) = (dir.join(snapshot::DIR), dir.join("set-aside"));
     let mut damaged = Vec::new();
     for path in snapshot::paths(&RealDisk, dir)? {
-        let Err(why) = snapshot::read(&RealDisk, &path, identity) else { continue };
+        let why = match snapshot::read(&RealDisk, &path, identity) {
+            Ok(_) => continue,
+            // It is not for this release to say what it is worth.
+            Err(newer) if newer.kind() == io::ErrorKind::Unsupported => return Err(newer),
+            Err(why) => why,
+        };
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         RealDisk.create_dir(&to)?;
         RealDisk.rename(&path, &to.join(format!("snapshot-{name}")))?;
-        damaged.push(why);
+        damaged.push(why.to_string());
     }
     if !damaged.is_empty() {
         [dir, &to, &from].into_iter().try_for_each(|dir| RealDisk.sync_dir(dir))?;

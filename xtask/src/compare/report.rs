@@ -375,21 +375,57 @@ fn summary(kept: &[Kept]) -> String {
             wrong(Name::Apache),
         );
     }
-    let starts: Vec<_> =
-        kept.iter().filter(|kept| kept.median(Name::Kerolox, "ready_ms").is_some()).collect();
-    if !starts.is_empty() {
-        out += "\n| row | Kerolox, ms until a send is accepted | Apache, ms | ratio | memory then, MiB |\n|---|---|---|---|---|\n";
-        for kept in starts {
-            let _ = writeln!(
-                out,
-                "| {} | {} | {} | {} | {} |",
-                kept.label(),
-                kept.spread(Name::Kerolox, "ready_ms", 0),
-                kept.spread(Name::Apache, "ready_ms", 0),
-                kept.ratio("ready_ms"),
-                kept.both("rss_mib", 1, 1.0),
-            );
-        }
+    let figure =
+        |key: &'static str, digits, factor| move |kept: &Kept| kept.both(key, digits, factor);
+    let all = |key: &'static str| move |kept: &Kept| kept.spread(Name::Kerolox, key, 0);
+    let apache = |kept: &Kept| kept.spread(Name::Apache, "ready_ms", 0);
+    out += &table(
+        kept,
+        "ready_ms",
+        &[
+            ("Kerolox, ms until a send is accepted", &all("ready_ms")),
+            ("Apache, ms", &apache),
+            ("ratio", &|kept| kept.ratio("ready_ms")),
+            ("memory then, MiB", &figure("rss_mib", 1, 1.0)),
+        ],
+    );
+    out += &table(
+        kept,
+        "meanwhile_ratio",
+        &[
+            ("p99 of sends without a drain, ms", &figure("alone_p99_us", 2, 1e-3)),
+            ("beside it, ms", &figure("meanwhile_p99_us", 2, 1e-3)),
+            ("times as much", &figure("meanwhile_ratio", 2, 1.0)),
+        ],
+    );
+    out += &table(
+        kept,
+        "bytes_per_queue",
+        &[
+            ("queues in use", &figure("queues", 0, 1.0)),
+            ("memory per queue beyond an empty broker, B", &figure("bytes_per_queue", 0, 1.0)),
+            ("CPU per message at the fixed rate, µs", &figure("fixed_cpu_us", 1, 1.0)),
+        ],
+    );
+    out
+}
+
+/// A column's title, and its cell in the row of a case.
+type Column<'a> = (&'a str, &'a dyn Fn(&Kept) -> String);
+
+/// A table of the cases that have a figure.
+fn table(kept: &[Kept], key: &str, columns: &[Column<'_>]) -> String {
+    let rows: Vec<_> =
+        kept.iter().filter(|kept| kept.median(Name::Kerolox, key).is_some()).collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    let titles: Vec<_> = columns.iter().map(|(title, _)| *title).collect();
+    let mut out =
+        format!("\n| row | {} |\n|---{}|\n", titles.join(" | "), "|---".repeat(titles.len()));
+    for row in rows {
+        let cells: Vec<_> = columns.iter().map(|(_, cell)| cell(row)).collect();
+        let _ = writeln!(out, "| {} | {} |", row.label(), cells.join(" | "));
     }
     out
 }

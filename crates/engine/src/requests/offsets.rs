@@ -83,9 +83,9 @@ impl Engine {
 
     /// Notes how far a group is. Beyond the queue's end the end is taken.
     pub(crate) fn commit_offset(&mut self, group: &str, topic: &str, queue: i32, commit: i64) {
-        let reset = (group.to_owned(), topic.to_owned(), queue);
         // A reset that the consumer has not seen yet wins over what it still commits.
-        if commit < 0 || (!self.resets.is_empty() && self.resets.contains_key(&reset)) {
+        let is_reset = || self.resets.contains_key(&(group.to_owned(), topic.to_owned(), queue));
+        if commit < 0 || (!self.resets.is_empty() && is_reset()) {
             return;
         }
         let Some(known) = self.state.topics.by_name(topic) else { return };

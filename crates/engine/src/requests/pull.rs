@@ -46,8 +46,8 @@ impl Engine {
                 pull.commit_offset,
             );
         }
-        let reset = (pull.consumer_group.to_string(), pull.topic.to_string(), pull.queue_id);
         if !self.resets.is_empty()
+            && let reset = (pull.consumer_group.to_string(), pull.topic.to_string(), pull.queue_id)
             && let Some(offset) = self.resets.remove(&reset)
         {
             let (min, max) = self.range_of(id, pull.queue_id);

@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -121,6 +122,9 @@ struct State {
     off: bool,
     calls: u64,
     syncs: u64,
+    reads: u64,
+    /// Inodes, and what of them cannot be read.
+    unreadable: Vec<(usize, Range<u64>)>,
 }
 
 /// See the module's documentation. Clones share the disk.
@@ -139,6 +143,8 @@ impl Default for FaultDisk {
             off: false,
             calls: 0,
             syncs: 0,
+            reads: 0,
+            unreadable: Vec::new(),
         })))
     }
 }
@@ -158,6 +164,19 @@ impl FaultDisk {
     /// Sets what goes wrong from now on.
     pub fn set_faults(&self, faults: Faults) {
         self.0.lock().faults = faults;
+    }
+
+    /// Reads of these bytes of a file fail with EIO from now on.
+    pub fn make_unreadable(&self, path: &Path, bytes: Range<u64>) {
+        let state = &mut *self.0.lock();
+        if let Some(inode) = state.names.get(path) {
+            state.unreadable.push((*inode, bytes));
+        }
+    }
+
+    /// Reads so far, with those that failed.
+    pub fn reads(&self) -> u64 {
+        self.0.lock().reads
     }
 
     /// Whether the power went.
@@ -399,13 +418,21 @@ impl DiskFile for FaultFile {
     }
 
     fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize> {
-        let state = self.disk.0.lock();
+        let state = &mut *self.disk.0.lock();
         if state.off {
             return Err(power_is_off());
         }
+        state.reads += 1;
         let content = &state.inodes[self.inode].current;
         let from = content.get(at as usize..).unwrap_or(&[]);
         let n = from.len().min(buf.len());
+        let end = at + n as u64;
+        let is_bad = |(inode, bad): &(usize, Range<u64>)| {
+            *inode == self.inode && bad.start < end && at < bad.end
+        };
+        if state.unreadable.iter().any(is_bad) {
+            return Err(error(EIO));
+        }
         buf[..n].copy_from_slice(&from[..n]);
         Ok(n)
     }

@@ -587,17 +587,28 @@ impl<'a> BlockFile<'a> {
 
     /// The whole directory, in order: topic and row.
     pub fn directory(&mut self) -> Result<Vec<(String, Row)>, BlockError> {
+        let all = self.directory_of(|_| true)?;
+        Ok(all.into_iter().map(|(_, topic, row)| (topic, row)).collect())
+    }
+
+    /// The part of the directory that is of some topics, in order: place, topic and row.
+    pub fn directory_of(
+        &mut self,
+        mut wanted: impl FnMut(&str) -> bool,
+    ) -> Result<Vec<(u32, String, Row)>, BlockError> {
         let names = self.read(self.names_at(), self.head.names as usize)?;
         let rows = self.read(HEAD, self.head.queues as usize * ROW)?;
-        rows.chunks(ROW)
-            .map(|bytes| {
-                let row = self.sane(Row::read(bytes))?;
-                let (at, size) = (row.name.0 as usize, usize::from(row.name.1));
-                let name = names.get(at..at + size).and_then(|n| std::str::from_utf8(n).ok());
-                let name = name.ok_or(BlockError::Damaged(self.begin))?;
-                Ok((name.to_owned(), row))
-            })
-            .collect()
+        let mut found = Vec::new();
+        for (slot, bytes) in (0..).zip(rows.chunks(ROW)) {
+            let row = self.sane(Row::read(bytes))?;
+            let (at, size) = (row.name.0 as usize, usize::from(row.name.1));
+            let name = names.get(at..at + size).and_then(|n| std::str::from_utf8(n).ok());
+            let name = name.ok_or(BlockError::Damaged(self.begin))?;
+            if wanted(name) {
+                found.push((slot, name.to_owned(), row));
+            }
+        }
+        Ok(found)
     }
 
     /// The state changes of the stretch, each with its position.
