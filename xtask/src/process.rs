@@ -62,7 +62,12 @@ fn children() -> std::sync::MutexGuard<'static, BTreeSet<u32>> {
 /// Sees to it that a signal that ends this process ends its children before, frozen ones too: those
 /// would not notice any other.
 pub(crate) fn end_children_on_signals() -> Result<()> {
-    let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM])?;
+    // What is ignored, as by `nohup`, stays so.
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    let ends = |signal: &&i32| ignored & (1 << (**signal - 1)) == 0;
+    let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM].iter().filter(ends))?;
     std::thread::spawn(move || {
         let Some(signal) = signals.forever().next() else { return };
         // No new one can start while this is held.
@@ -120,6 +125,7 @@ impl Running {
     pub(crate) fn kill(&mut self) -> Result<()> {
         self.0.kill()?;
         self.0.wait()?;
+        children().remove(&self.pid());
         Ok(())
     }
 

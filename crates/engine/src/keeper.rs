@@ -129,7 +129,11 @@ impl Keeper {
         let blocks = Blocks::open(files, data_dir.clone(), identity, deleted_topic)
             .map_err(failed("opening the index"))?;
         let until = PhysicalOffset(u64::MAX);
-        let found = Takeover::run(&blocks, &data_dir, &identity, config, until, Part::ALL)?;
+        let mut found = Takeover::run(&blocks, &data_dir, &identity, config, until, Part::ALL)?;
+        let lost = blocks.take_lost();
+        found.oddities.extend(lost.into_iter().map(|lost| {
+            format!("lost to damage on the disk: {} from {} to {}", lost.what, lost.begin, lost.end)
+        }));
         let (mut keeper, mut found) = Keeper::begin(blocks, data_dir, identity, config, found);
         // What cannot be made the walk keeps in memory; housekeeping tries it again, and says so. If
         // the log itself is the reason the walk finds that, too.
@@ -368,7 +372,7 @@ impl Keeper {
         let bytes = self.snapshot_bytes.max(self.since_snapshot);
         let of = (bytes / self.snapshot_part + 1) as u32;
         let mut unknown = None;
-        let mut dump = |put: &mut Put<'_>| {
+        let dump = |put: &mut Put<'_>| {
             (0..of).try_for_each(|index| match self.known_state(Part { index, of }, retired) {
                 Ok(state) => state.dump(put),
                 Err(why) => {
@@ -379,8 +383,8 @@ impl Keeper {
         };
         // Where the log before is about to go, one snapshot is not enough.
         let copies = if retired.0 > 0 { 2 } else { 1 };
-        let written =
-            snapshot::write(&*disk, &self.data_dir, &self.identity, &self.next, copies, &mut dump);
+        let (dir, identity) = (&self.data_dir, &self.identity);
+        let written = snapshot::write(&*disk, dir, identity, &self.next, copies, dump);
         if let Some(why) = unknown {
             return Err(why);
         }
@@ -393,7 +397,9 @@ impl Keeper {
     fn known_state(&self, part: Part, retired: PhysicalOffset) -> Result<State, KeeperError> {
         let (blocks, dir, until) = (&self.blocks, &self.data_dir, self.next.position);
         let found = Takeover::run(blocks, dir, &self.identity, &self.config, until, part)?;
-        if found.next.position != until {
+        // Where there was a snapshot, the blocks alone do not tell the state.
+        let is_known = found.snapshot_bytes > 0 || self.snapshot_bytes == 0;
+        if found.next.position != until || !is_known {
             return Err(found.stopped_by.map_or(KeeperError::NoState, KeeperError::Ask));
         }
         let mut state = found.state;

@@ -4,6 +4,7 @@
 //! means that messages are delivered again.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
 use std::sync::Arc;
 
 /// A group's offsets, by topic, then by queue; −1: none.
@@ -110,6 +111,24 @@ impl Offsets {
     /// Topics in which a group has offsets.
     pub fn topics_of(&self, group: &str) -> impl Iterator<Item = &Arc<str>> {
         self.by_group.get(group).into_iter().flat_map(BTreeMap::keys)
+    }
+
+    /// Those behind one of them, in order; all without one.
+    pub fn topics_after(
+        &self,
+        group: &str,
+        after: Option<&str>,
+    ) -> impl Iterator<Item = &Arc<str>> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let topics = self.by_group.get(group).into_iter();
+        topics.flat_map(move |topics| {
+            topics.range::<str, _>((from, Bound::Unbounded)).map(|(t, _)| t)
+        })
+    }
+
+    /// Whether a group has offsets in a topic.
+    pub fn has(&self, group: &str, topic: &str) -> bool {
+        self.by_group.get(group).is_some_and(|topics| topics.contains_key(topic))
     }
 
     /// Groups that have offsets in a topic.

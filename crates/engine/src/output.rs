@@ -11,7 +11,7 @@ use kerolox_log::files::Files;
 use kerolox_log::index::block::Link;
 use kerolox_log::index::lookup::{AskError, Blocks};
 use kerolox_log::index::queue::{Entry, Seek};
-use kerolox_log::read::{self, Place, ReadError};
+use kerolox_log::read::{self, Place};
 use kerolox_protocol::record::View;
 use kerolox_protocol::remoting::admin::TopicConfig;
 use kerolox_protocol::remoting::codes::response;
@@ -286,7 +286,7 @@ impl ColdPull {
         if let Some(error) = read.error {
             let first = blocks.files().first().unwrap_or_default();
             // Retention took it while the pull was under way: that is no damage.
-            if !matches!(error, ReadError::Gone(at) if at < first) {
+            if error.at() >= first {
                 errors.push(error.to_string());
             }
             let offset = messages[read.count].0;
@@ -397,7 +397,7 @@ mod tests {
             (pulled.next_begin_offset, errors.len())
         };
         assert_eq!(read(100), (8, 1));
-        files.delete(0, &mut || {}).unwrap();
+        files.delete(0).unwrap();
         assert_eq!(read(100), (8, 0));
         assert_eq!(read(FILE_SIZE + 100), (8, 1));
     }

@@ -80,10 +80,6 @@ impl Takeover {
             );
         }
         takeover.add_blocks(blocks, until)?;
-        let lost = blocks.take_lost();
-        takeover.oddities.extend(lost.into_iter().map(|lost| {
-            format!("lost to damage on the disk: {} from {} to {}", lost.what, lost.begin, lost.end)
-        }));
         Ok(takeover)
     }
 

@@ -10,8 +10,15 @@ use kerolox_protocol::remoting::admin::{DataVersion, TopicConfig};
 use crate::park::Parked;
 
 /// A topic's number in this process. Never used twice, so a late effect cannot hit another topic.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TopicId(u32);
+
+impl TopicId {
+    /// The number behind this one.
+    pub fn next(self) -> TopicId {
+        TopicId(self.0.saturating_add(1))
+    }
+}
 
 /// A topic.
 #[derive(Debug)]
@@ -131,6 +138,12 @@ impl Topics {
     pub fn iter(&self) -> impl Iterator<Item = (TopicId, &Topic)> {
         let all = self.slots.iter().enumerate();
         all.filter_map(|(i, slot)| Some((TopicId(i as u32), slot.as_deref()?)))
+    }
+
+    /// The topics from a number on.
+    pub fn iter_from(&self, from: TopicId) -> impl Iterator<Item = (TopicId, &Topic)> {
+        let all = (from.0..).zip(self.slots.iter().skip(from.0 as usize));
+        all.filter_map(|(id, slot)| Some((TopicId(id), slot.as_deref()?)))
     }
 
     /// See [`Topics::iter`].

@@ -97,9 +97,8 @@ pub fn snapshot(input: &[u8]) {
         let Ok((found, unreadable)) = read else { continue };
         assert_eq!(found.is_some(), unreadable.is_empty());
         let Some((origin, state)) = found else { continue };
-        let mut dump = |put: &mut Put<'_>| state.dump(put);
-        snapshots::write(&disk, data_dir, &IDENTITY, &origin, 2, &mut dump)
-            .expect("the disk is sound");
+        let dump = |put: &mut Put<'_>| state.dump(put);
+        snapshots::write(&disk, data_dir, &IDENTITY, &origin, 2, dump).expect("the disk is sound");
     }
 }
 

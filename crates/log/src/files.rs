@@ -16,6 +16,27 @@ use crate::disk::{Disk, DiskFile, Open};
 use crate::limits::{DELETE_STEP, FILES_MAX, ZERO_AHEAD, ZERO_STEP};
 use crate::rules::{self, Rule};
 
+/// A file that has no name any more. A sync of the log waits for the file system's work on all that is
+/// given back at once, so a large file is better shrunk in steps.
+pub struct Deleted {
+    file: Option<Arc<dyn DiskFile>>,
+}
+
+impl Deleted {
+    /// Gives back some room. False: there is no more to do.
+    pub fn shrink(&mut self) -> io::Result<bool> {
+        let Some(file) = &self.file else { return Ok(false) };
+        let size = file.size()?;
+        if size <= DELETE_STEP {
+            self.file = None;
+            return Ok(false);
+        }
+        file.set_size(size - DELETE_STEP)?;
+        file.sync()?;
+        Ok(true)
+    }
+}
+
 /// See the module's documentation.
 pub struct Files {
     disk: Arc<dyn Disk>,
@@ -189,26 +210,46 @@ impl Files {
         Ok(file)
     }
 
-    /// Deletes the file that begins at `base`. No reader finds it from then on; the room comes back
-    /// step by step, each synced, as a sync of the log would have to wait for all that is under way.
-    /// `pause` is called after each, to leave the disk to others.
-    pub fn delete(&self, base: u64, pause: &mut dyn FnMut()) -> io::Result<()> {
-        let file = self.by_base.write().remove(&base);
-        let path = self.path(base);
-        if let Some(file) = file {
-            let mut size = file.size()?;
-            while size > DELETE_STEP {
-                size -= DELETE_STEP;
-                file.set_size(size)?;
-                file.sync()?;
-                pause();
-            }
-        }
-        self.disk.remove(&path)?;
-        self.disk.sync_dir(&self.dir)
+    /// Deletes the file that begins at `base`: no reader finds it from then on, and no start. Its room
+    /// comes back when what is returned is dropped, or step by step before.
+    pub fn delete(&self, base: u64) -> io::Result<Deleted> {
+        let file = self.by_base.read().get(&base).cloned();
+        self.disk.remove(&self.path(base))?;
+        self.by_base.write().remove(&base);
+        self.disk.sync_dir(&self.dir)?;
+        Ok(Deleted { file })
     }
 
     fn path(&self, base: u64) -> PathBuf {
         self.dir.join(format!("{base:020}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::real::RealDisk;
+
+    #[test]
+    fn a_deleted_file_gives_its_room_back_step_by_step() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        std::fs::create_dir(dir.join("commitlog")).unwrap();
+        let size = 2 * DELETE_STEP + 4096;
+        let path = |number: u64| dir.join("commitlog").join(format!("{:020}", number * size));
+        for number in 0..2 {
+            std::fs::File::create(path(number)).unwrap().set_len(size).unwrap();
+        }
+        let reader = std::fs::File::open(path(0)).unwrap();
+        let files = Files::open(Arc::new(RealDisk), dir, size).unwrap();
+        let mut deleted = files.delete(0).unwrap();
+        assert!(files.at(PhysicalOffset(0)).is_none() && !path(0).exists());
+        assert_eq!(files.first(), Some(PhysicalOffset(size)));
+        let mut sizes = Vec::new();
+        while deleted.shrink().unwrap() {
+            sizes.push(reader.metadata().unwrap().len());
+        }
+        assert_eq!(sizes, [DELETE_STEP + 4096, 4096]);
+        assert!(!deleted.shrink().unwrap());
     }
 }

@@ -36,6 +36,15 @@ pub enum ReadError {
     Io(PhysicalOffset, io::Error),
 }
 
+impl ReadError {
+    /// Where the record stands, or stood.
+    pub fn at(&self) -> PhysicalOffset {
+        match self {
+            ReadError::Gone(at) | ReadError::Damaged(at) | ReadError::Io(at, _) => *at,
+        }
+    }
+}
+
 /// Reads one record.
 pub fn record(files: &Files, place: Place) -> Result<Bytes, ReadError> {
     let (file, at) = files.at(place.offset).ok_or(ReadError::Gone(place.offset))?;
@@ -270,7 +279,7 @@ mod tests {
         assert!(matches!(read.error, Some(ReadError::Damaged(at)) if at == places[12].offset));
         assert_eq!(leading(&files, &recent, &places[13..20], confirmed).count, 7);
         // The file is deleted.
-        files.delete(0, &mut || {}).unwrap();
+        files.delete(0).unwrap();
         let gone = leading(&files, &Recent::new(100), &places[5..20], confirmed);
         assert!(matches!(gone.error, Some(ReadError::Gone(_))) && gone.count == 0);
     }

@@ -222,7 +222,7 @@ fn seal_end(
 /// not a gap.
 fn clear_behind(files: &Files, end: PhysicalOffset) -> io::Result<()> {
     for base in files.bases().into_iter().rev().filter(|base| *base >= end.0) {
-        files.delete(base, &mut || {})?;
+        files.delete(base)?;
     }
     if let Some((file, place)) = files.at(end) {
         file.set_size(place)?;

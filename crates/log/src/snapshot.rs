@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::PhysicalOffset;
-use crate::disk::{Disk, DiskFile, Open, read_full, write_new};
+use crate::disk::{Disk, DiskFile, Open, is_unreadable, read_full, remove_temporary, write_new};
 use crate::identity::Identity;
 use crate::limits::{ROUND_CHANGES_MAX, SNAPSHOT_STEP};
 use crate::recover::Origin;
@@ -61,40 +61,57 @@ pub fn write(
     identity: &Identity,
     origin: &Origin,
     copies: usize,
-    dump: &mut dyn FnMut(&mut Put<'_>) -> io::Result<()>,
+    dump: impl FnOnce(&mut Put<'_>) -> io::Result<()>,
 ) -> io::Result<u64> {
     let dir = data_dir.join(DIR);
     disk.create_dir(&dir)?;
     disk.sync_dir(data_dir)?;
-    let name = format!("{:020}", origin.position.0);
-    let copy = format!("{name}{COPY}");
-    let copies = if rules::holds(Rule::SnapshotTwice) { copies } else { 1 };
-    let mut size = 0;
-    for name in [name, copy].iter().take(copies) {
-        size = write_new(disk, &dir.join(name), |file| {
-            let mut out = Writer { file, at: 0, waiting: header(identity, origin), crc: 0 };
-            dump(&mut |change| {
-                out.put(&(change.len() as u32).to_be_bytes())?;
-                out.put(change)
-            })?;
-            out.flush()?;
-            out.put(&out.crc.to_be_bytes())?;
-            out.flush()?;
-            Ok(out.at)
+    remove_temporary(disk, &dir)?;
+    let path = dir.join(format!("{:020}", origin.position.0));
+    let copy = dir.join(format!("{:020}{COPY}", origin.position.0));
+    let size = write_new(disk, &path, |file| {
+        let mut out = Writer { file, at: 0, waiting: header(identity, origin), crc: 0 };
+        dump(&mut |change| {
+            out.put(&(change.len() as u32).to_be_bytes())?;
+            out.put(change)
         })?;
+        out.flush()?;
+        out.put(&out.crc.to_be_bytes())?;
+        out.flush()?;
+        Ok(out.at)
+    })?;
+    // What cannot be read back must not stand for what is removed now, or goes with the log.
+    read(disk, &path, identity)?;
+    if copies > 1 && rules::holds(Rule::SnapshotTwice) {
+        write_new(disk, &copy, |file| copy_of(disk, &path, file))?;
+        read(disk, &copy, identity)?;
     }
     let mut whole = 0;
     for name in list(disk, &dir)?.iter().rev() {
         let path = dir.join(name);
-        if whole < KEEP && read(disk, &path, identity).is_ok() {
-            whole += 1;
-        } else {
-            disk.remove(&path)?;
+        match read(disk, &path, identity) {
+            Ok(_) if whole < KEEP => whole += 1,
+            Err(why) if why.kind() != io::ErrorKind::InvalidData => return Err(why),
+            _ => disk.remove(&path)?,
         }
     }
     // One that came back after a power cut would tell of files that are gone.
     disk.sync_dir(&dir)?;
     Ok(size)
+}
+
+fn copy_of(disk: &dyn Disk, path: &Path, to: &dyn DiskFile) -> io::Result<()> {
+    let from = disk.open(path, Open::Read)?;
+    let mut step = vec![0; SNAPSHOT_STEP];
+    let mut at = 0;
+    loop {
+        let read = read_full(&*from, &mut step, at)?;
+        if read == 0 {
+            return Ok(());
+        }
+        to.write_at(&[&step[..read]], at)?;
+        at += read as u64;
+    }
 }
 
 fn header(identity: &Identity, origin: &Origin) -> Vec<u8> {
@@ -128,6 +145,9 @@ impl Writer<'_> {
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        if self.waiting.is_empty() {
+            return Ok(());
+        }
         self.file.write_at(&[&self.waiting], self.at)?;
         self.at += self.waiting.len() as u64;
         self.crc = crc_of(self.crc, &self.waiting);
@@ -144,24 +164,25 @@ fn crc_of(before: u32, more: &[u8]) -> u32 {
 }
 
 /// Takes over the newest snapshot that is whole and that `restore` can read; `None` if there is none.
-/// Says which could not be read. One of a newer release is an error: what it says must not be passed over.
+/// Says which are damaged. One that a newer release wrote is an error, as is one that just cannot be read:
+/// what it says must not be passed over.
 pub fn read_newest<T>(
     disk: &dyn Disk,
     data_dir: &Path,
     identity: &Identity,
     mut restore: impl FnMut(&Snapshot) -> io::Result<T>,
 ) -> io::Result<(Option<T>, Vec<String>)> {
-    let mut unreadable = Vec::new();
+    let mut damaged = Vec::new();
     for path in paths(disk, data_dir)?.iter().rev() {
         let restored = read(disk, path, identity)
             .and_then(|snapshot| restore(&snapshot).map_err(|why| at(path, &why)));
         match restored {
-            Ok(restored) => return Ok((Some(restored), unreadable)),
-            Err(newer) if newer.kind() == io::ErrorKind::Unsupported => return Err(newer),
-            Err(why) => unreadable.push(why.to_string()),
+            Ok(restored) => return Ok((Some(restored), damaged)),
+            Err(why) if why.kind() == io::ErrorKind::InvalidData => damaged.push(why.to_string()),
+            Err(why) => return Err(why),
         }
     }
-    Ok((None, unreadable))
+    Ok((None, damaged))
 }
 
 /// Where the snapshots of a data directory are, the oldest first.
@@ -174,14 +195,17 @@ pub fn paths(disk: &dyn Disk, data_dir: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 /// Reads one snapshot and checks it, or says which cannot be read and why:
-/// [`io::ErrorKind::Unsupported`] means that a newer release wrote it.
+/// [`io::ErrorKind::InvalidData`] means that it is damaged, [`io::ErrorKind::Unsupported`] that a newer
+/// release wrote it.
 pub fn read(disk: &dyn Disk, path: &Path, identity: &Identity) -> io::Result<Snapshot> {
     let opened = disk.open(path, Open::Read).and_then(|file| check(file, identity));
     opened.map_err(|why| at(path, &why))
 }
 
 fn at(path: &Path, why: &io::Error) -> io::Error {
-    io::Error::new(why.kind(), format!("{}: {why}", path.display()))
+    // What the disk cannot read is no better than what it reads wrong.
+    let kind = if is_unreadable(why) { io::ErrorKind::InvalidData } else { why.kind() };
+    io::Error::new(kind, format!("{}: {why}", path.display()))
 }
 
 /// Names of snapshots, the oldest first.
@@ -272,7 +296,7 @@ impl Snapshot {
             let more = SNAPSHOT_STEP.max(needed - kept).min((self.size - at) as usize);
             read.resize(kept + more, 0);
             if read_full(&*self.file, &mut read[kept..], at)? < more {
-                return Err(io::ErrorKind::UnexpectedEof.into());
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "too short"));
             }
             at += more as u64;
         }
@@ -303,8 +327,8 @@ mod tests {
     }
 
     fn write(dir: &Path, at: u64, copies: usize, changes: &[Vec<u8>]) -> u64 {
-        let mut dump = |put: &mut Put<'_>| changes.iter().try_for_each(|change| put(change));
-        super::write(&RealDisk, dir, &IDENTITY, &origin(at), copies, &mut dump).unwrap()
+        let dump = |put: &mut Put<'_>| changes.iter().try_for_each(|change| put(change));
+        super::write(&RealDisk, dir, &IDENTITY, &origin(at), copies, dump).unwrap()
     }
 
     /// Where a snapshot stands, and its changes.
@@ -346,6 +370,24 @@ mod tests {
         assert_eq!(names(), ["00000000000000000200", "00000000000000000400"]);
     }
 
+    /// A snapshot was written without what the last one said, if that could not be opened for a moment.
+    #[test]
+    fn one_that_just_cannot_be_read_is_not_passed_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        write(dir, 100, 1, &changes_of(100));
+        // A folder: it can be opened, and not be read.
+        std::fs::create_dir(dir.join(DIR).join(format!("{:020}", 200))).unwrap();
+        std::fs::write(dir.join(DIR).join(format!("{:020}.tmp", 50)), "left by a kill").unwrap();
+        assert!(read_newest(&RealDisk, dir, &IDENTITY, |_| Ok(())).is_err());
+        let dump = |_: &mut Put<'_>| Ok(());
+        super::write(&RealDisk, dir, &IDENTITY, &origin(300), 1, dump).unwrap_err();
+        let names = || list(&RealDisk, &dir.join(DIR)).unwrap();
+        let numbers = ["00000000000000000100", "00000000000000000200", "00000000000000000300"];
+        assert_eq!(names(), numbers);
+        assert!(!dir.join(DIR).join(format!("{:020}.tmp", 50)).exists());
+    }
+
     #[test]
     fn one_of_a_newer_release_is_refused() {
         let dir = tempfile::tempdir().unwrap();
@@ -381,10 +423,14 @@ mod tests {
         let sizes = [SNAPSHOT_STEP - HEADER - 8, 3, 2 * SNAPSHOT_STEP + 1, 0, ROUND_CHANGES_MAX];
         let many = (0..30_000).map(|n| n % 77);
         let changes: Vec<_> = sizes.into_iter().chain(many).map(|n| vec![n as u8; n]).collect();
-        let size = write(dir, 7, 1, &changes);
-        let path = dir.join(DIR).join(format!("{:020}", 7));
-        assert_eq!(std::fs::metadata(&path).unwrap().len(), size);
-        assert_eq!(newest(dir), (Some((origin(7), changes)), 0));
+        // The last one just fills a step, or not.
+        let full = vec![vec![1; SNAPSHOT_STEP]];
+        for (at, changes) in (7..).zip([changes, full, Vec::new()]) {
+            let size = write(dir, at, 1, &changes);
+            let path = dir.join(DIR).join(format!("{at:020}"));
+            assert_eq!(std::fs::metadata(&path).unwrap().len(), size);
+            assert_eq!(newest(dir), (Some((origin(at), changes)), 0));
+        }
     }
 
     #[test]

@@ -15,8 +15,8 @@ use kerolox_engine::limits::KEEPER_STEP;
 use kerolox_engine::turn::Closed;
 use kerolox_log::PhysicalOffset;
 use kerolox_log::disk::{is_full, is_short_of_descriptors};
-use kerolox_log::files::Files;
-use kerolox_log::limits::ZERO_SYNC;
+use kerolox_log::files::{Deleted, Files};
+use kerolox_log::limits::{DELETE_STEP, ZERO_SYNC};
 use kerolox_log::recover::{Lost, Origin};
 use kerolox_log::retention::{self, Concerned, Fate, Held, Reason, Retention};
 
@@ -31,6 +31,9 @@ pub struct Housekeeping {
     pub data_dir: std::path::PathBuf,
     pub retention: Retention,
     pub full: bool,
+    /// The log file that was deleted last, until all of its room is given back; and where the log ended at
+    /// the last step.
+    pub dying: Option<(Deleted, PhysicalOffset)>,
     /// An index block could not be written: not before then it is tried again.
     pub blocks_failed: Option<Instant>,
 }
@@ -67,13 +70,19 @@ impl Housekeeping {
                 last_space = Some(Instant::now());
                 self.watch_space();
             }
-            if due(last_retention, RETENTION_EVERY) {
-                last_retention = Some(Instant::now());
-                if let Err(error) = self.delete_old() {
-                    tracing::error!(%error, "old log files cannot be deleted");
+            if self.dying.is_none() && due(last_retention, RETENTION_EVERY) {
+                match self.delete_oldest() {
+                    // There may be another one.
+                    Ok(true) => last_retention = None,
+                    Ok(false) => last_retention = Some(Instant::now()),
+                    Err(error) => {
+                        last_retention = Some(Instant::now());
+                        tracing::error!(%error, "old log files cannot be deleted");
+                    }
                 }
             }
-            std::thread::park_timeout(Duration::from_millis(HOUSEKEEPING_MS));
+            let pause = self.shrink().unwrap_or(Duration::from_millis(HOUSEKEEPING_MS));
+            std::thread::park_timeout(pause);
         }
     }
 
@@ -178,54 +187,60 @@ impl Housekeeping {
         });
     }
 
-    /// Deletes the files that have served their time, the oldest first.
-    fn delete_old(&mut self) -> Result<(), Box<dyn std::error::Error>> {
-        loop {
-            let bases = self.files.bases();
-            let [oldest, next, ..] = bases[..] else { return Ok(()) };
-            let (oldest, next) = (PhysicalOffset(oldest), PhysicalOffset(next));
-            // The file under the log's end and those behind it stay.
-            let confirmed = self.shared.confirmed();
-            if confirmed <= next || self.keeper.position() < next {
-                return Ok(());
-            }
-            let held = Held {
-                begin: oldest,
-                bytes: self.files.file_size(),
-                last_time: self.keeper.last_time(next)?,
-                finished: true,
-            };
-            // One at a time: after each the disk is asked again how full it is.
-            let space = self.files.disk().space(&self.data_dir)?;
-            let now = self.shared.clock.now_ms();
-            let fates = retention::plan(&[held], confirmed, now, &self.retention, space);
-            let [Fate::Deleted { at, reason, expired }] = fates[..] else { return Ok(()) };
-            if at > now {
-                return Ok(());
-            }
-            let contents = retention::contents(&self.keeper.blocks, Origin::file(oldest), next)?;
-            let shared = self.shared.clone();
-            if !self.keeper.retire(next, &mut engine_of(&shared))? {
-                return Ok(());
-            }
-            let files = self.files.clone();
-            let mut begin = Instant::now();
-            files.delete(oldest.0, &mut || {
-                self.after_deletion(begin.elapsed());
-                begin = Instant::now();
-            })?;
-            self.tell_deleted(oldest, reason, expired, &contents.messages);
-            self.keeper.remove_blocks(next)?;
+    /// Deletes the oldest file if it has served its time. Says whether it did: then the disk is asked again
+    /// how full it is before the next one goes.
+    fn delete_oldest(&mut self) -> Result<bool, Box<dyn std::error::Error>> {
+        let bases = self.files.bases();
+        let [oldest, next, ..] = bases[..] else { return Ok(false) };
+        let (oldest, next) = (PhysicalOffset(oldest), PhysicalOffset(next));
+        // The file under the log's end and those behind it stay.
+        let confirmed = self.shared.confirmed();
+        if confirmed <= next || self.keeper.position() < next {
+            return Ok(false);
         }
+        let held = Held {
+            begin: oldest,
+            bytes: self.files.file_size(),
+            last_time: self.keeper.last_time(next)?,
+            finished: true,
+        };
+        let space = self.files.disk().space(&self.data_dir)?;
+        let now = self.shared.clock.now_ms();
+        let fates = retention::plan(&[held], confirmed, now, &self.retention, space);
+        let [Fate::Deleted { at, reason, expired }] = fates[..] else { return Ok(false) };
+        if at > now {
+            return Ok(false);
+        }
+        let contents = retention::contents(&self.keeper.blocks, Origin::file(oldest), next)?;
+        let shared = self.shared.clone();
+        if !self.keeper.retire(next, &mut engine_of(&shared))? {
+            return Ok(false);
+        }
+        let deleted = self.files.delete(oldest.0)?;
+        self.dying = Some((deleted, confirmed));
+        self.tell_deleted(oldest, reason, expired, &contents.messages);
+        self.keeper.remove_blocks(next)?;
+        Ok(true)
     }
 
-    /// A step of a deletion took so long: for several times as long the disk is left to others. A log
-    /// file still goes faster than another one can be filled.
-    fn after_deletion(&mut self, step: Duration) {
-        self.make_room();
-        if !self.shared.stopping.load(Ordering::Acquire) {
-            std::thread::sleep((step * DELETE_PAUSES).min(DELETE_PAUSE_MAX));
+    /// Gives back some room of the file that was deleted last, and says how long the disk is left to others
+    /// then: several times as long as that took, unless the log grows as fast as the file shrinks.
+    fn shrink(&mut self) -> Option<Duration> {
+        let (deleted, end) = self.dying.as_mut()?;
+        let begin = Instant::now();
+        match deleted.shrink() {
+            Ok(true) => {
+                let before = std::mem::replace(end, self.shared.confirmed());
+                let keeps_up = end.0 - before.0 < DELETE_STEP;
+                let pause = if keeps_up { begin.elapsed() * DELETE_PAUSES } else { Duration::ZERO };
+                return Some(pause.min(DELETE_PAUSE_MAX));
+            }
+            Ok(false) => {}
+            // All of it is given back when it is closed.
+            Err(error) => tracing::warn!(%error, "a deleted log file cannot be shrunk"),
         }
+        self.dying = None;
+        Some(Duration::ZERO)
     }
 
     /// Says what went with a file: in the server's log, and in the metrics.

@@ -58,3 +58,9 @@ pub const IN_TURN_MAX: usize = 64 << 10;
 pub const HOUSEKEEPING_MS: u64 = 100;
 /// How long a stop waits for replies to leave, in ms.
 pub const DRAIN_MS: u64 = 1_000;
+/// Topics of which `/metrics` tells, up to five series each. What is left out is counted there.
+pub const METRICS_TOPICS_MAX: usize = 10_000;
+/// Queues of groups of which it tells how far the group is behind.
+pub const METRICS_LAGS_MAX: usize = 10_000;
+/// Look-ups in index blocks for the ages of messages that were not consumed; further ages are not told.
+pub const METRICS_LOOKUPS_MAX: usize = 1_000;

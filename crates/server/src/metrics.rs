@@ -3,12 +3,14 @@
 //! In: the state machines, a few topics or groups at a time, so that a scrape never holds up a
 //! turn. Out: text for `/metrics`.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use kerolox_engine::Engine;
+use kerolox_engine::topics::TopicId;
 use kerolox_log::index::queue::{Entry, Look};
 use kerolox_log::retention::Reason;
-use kerolox_protocol::names::{RETRY_PREFIX, is_system_group, is_system_topic};
+use kerolox_protocol::names::{RETRY_PREFIX, is_system_group, is_system_topic, retry_topic};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -16,6 +18,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use crate::core::Shared;
+use crate::limits::{METRICS_LAGS_MAX, METRICS_LOOKUPS_MAX, METRICS_TOPICS_MAX};
 
 type Labels = Vec<(&'static str, String)>;
 type Gauges = Family<Labels, Gauge>;
@@ -27,8 +30,12 @@ const TOPICS_AT_ONCE: usize = 128;
 /// One scrape.
 pub fn scrape(shared: &Shared) -> String {
     let mut scrape = Scrape::default();
-    scrape.topics(shared);
-    scrape.groups(shared);
+    let topics = scrape.topics(shared);
+    let lags = scrape.groups(shared);
+    let left_out = scrape.gauges("kerolox_metrics_left_out", "What is too much for one answer");
+    for (what, count) in [("topics", topics), ("lags", lags)] {
+        left_out.get_or_create(&scrape.labels(&[("what", what)])).set(count as i64);
+    }
     scrape.broker(shared);
     scrape.text()
 }
@@ -57,7 +64,8 @@ impl Scrape {
         self.base.iter().cloned().chain(more).collect()
     }
 
-    fn topics(&mut self, shared: &Shared) {
+    /// Returns of how many it does not tell.
+    fn topics(&mut self, shared: &Shared) -> usize {
         self.base = shared.with_core(|core, _| {
             let config = &core.engine.config;
             vec![
@@ -74,20 +82,30 @@ impl Scrape {
             "kerolox_deleted_early_messages",
             "Messages that retention deleted before fileReservedTime",
         );
-        let mut from = 0;
-        loop {
+        let (mut told, mut left_out) = (0, 0);
+        let mut next = Some(TopicId::default());
+        while let Some(from) = next {
             let rows = shared.with_core(|core, _| {
-                let topics = core.engine.state.topics.iter().skip(from).take(TOPICS_AT_ONCE);
-                topics.map(|(_, t)| (t.name().to_owned(), t.counters)).collect::<Vec<_>>()
+                let topics = core.engine.state.topics.iter_from(from).take(TOPICS_AT_ONCE);
+                topics.map(|(id, t)| (id, t.name().to_owned(), t.counters)).collect::<Vec<_>>()
             });
-            from += rows.len();
-            for (topic, counted) in &rows {
+            next = rows.last().map(|(id, _, _)| id.next());
+            for (_, topic, counted) in &rows {
+                let is_used = counted.messages_in > 0 || counted.messages_out > 0;
+                if !is_used && counted.messages_deleted_early == 0 {
+                    continue;
+                }
+                if told >= METRICS_TOPICS_MAX {
+                    left_out += 1;
+                    continue;
+                }
+                told += 1;
                 let system = if is_system_topic(topic) { "true" } else { "false" };
                 let labels = self.labels(&[("topic", topic), ("is_system", system)]);
                 if counted.messages_deleted_early > 0 {
                     early.get_or_create(&labels).inc_by(counted.messages_deleted_early);
                 }
-                if counted.messages_in == 0 && counted.messages_out == 0 {
+                if !is_used {
                     continue;
                 }
                 messages_in.get_or_create(&labels).inc_by(counted.messages_in);
@@ -95,27 +113,46 @@ impl Scrape {
                 messages_out.get_or_create(&labels).inc_by(counted.messages_out);
                 bytes_out.get_or_create(&labels).inc_by(counted.bytes_out);
             }
-            if rows.len() < TOPICS_AT_ONCE {
-                break;
-            }
         }
+        left_out
     }
 
-    fn groups(&mut self, shared: &Shared) {
+    /// Returns of how many lags it does not tell.
+    fn groups(&mut self, shared: &Shared) -> usize {
         let lag = self.gauges("rocketmq_consumer_lag_messages", "Messages not consumed yet");
         let latency = self.gauges("rocketmq_consumer_lag_latency", "Age of the oldest one, in ms");
         let by_queue = self
             .gauges("kerolox_consumer_lag_queue_messages", "Messages not consumed yet, by queue");
         let consumers = self.gauges("rocketmq_consumer_connections", "Connected consumers");
         let groups = shared.with_core(|core, _| core.engine.state.groups.view());
+        let (mut told, mut left_out, mut lookups) = (0, 0, 0);
         for group in groups.keys() {
-            let (rows, clients, model) = shared.with_core(|core, _| {
+            let (mut found, clients, model) = shared.with_core(|core, _| {
                 let members = core.engine.members.group(group);
                 let model = members.map_or(String::new(), |m| m.message_model.clone());
                 let clients = members.map_or(0, |m| m.clients.len());
-                (lags(&core.engine, group), clients, model)
+                (lags_without_offsets(&core.engine, group), clients, model)
             });
-            let rows = with_ages(shared, rows);
+            let mut last: Option<Arc<str>> = None;
+            loop {
+                let (rows, topic) = shared.with_core(|core, _| {
+                    let offsets = &core.engine.state.offsets;
+                    let topics = offsets.topics_after(group, last.as_deref());
+                    let topics: Vec<_> = topics.take(TOPICS_AT_ONCE).cloned().collect();
+                    let rows = topics.iter().flat_map(|topic| lags(&core.engine, group, topic));
+                    (rows.collect::<Vec<_>>(), topics.last().cloned())
+                });
+                found.extend(rows);
+                if topic.is_none() {
+                    break;
+                }
+                last = topic;
+                let room = METRICS_LAGS_MAX.saturating_sub(told);
+                left_out += found.len().saturating_sub(room);
+                found.truncate(room);
+            }
+            told += found.len();
+            let rows = with_ages(shared, found, &mut lookups);
             let system = if is_system_group(group) { "true" } else { "false" };
             if clients > 0 {
                 let labels = self.labels(&[
@@ -135,11 +172,12 @@ impl Scrape {
                 ];
                 let all = self.labels(&labels);
                 lag.get_or_create(&all).inc_by(row.messages);
-                let oldest = latency.get_or_create(&all);
-                if row.age_ms > oldest.get() {
-                    oldest.set(row.age_ms);
+                if let Some(age_ms) = row.age_ms {
+                    let oldest = latency.get_or_create(&all);
+                    if age_ms > oldest.get() {
+                        oldest.set(age_ms);
+                    }
                 }
-                drop(oldest);
                 let queue = row.queue.to_string();
                 let labels = self.labels(&[
                     ("consumer_group", group),
@@ -149,6 +187,7 @@ impl Scrape {
                 by_queue.get_or_create(&labels).set(row.messages);
             }
         }
+        left_out
     }
 
     fn broker(&mut self, shared: &Shared) {
@@ -256,43 +295,54 @@ struct Lag {
     topic: String,
     queue: i32,
     messages: i64,
-    age_ms: i64,
+    /// `None`: too many were asked for.
+    age_ms: Option<i64>,
 }
 
 /// A queue of a group, and where its oldest message that is not consumed is.
 type LagAt = (Lag, i64, Look<Option<Entry>>);
 
 /// Finds out how old those messages are, outside of the engine.
-fn with_ages(shared: &Shared, rows: Vec<LagAt>) -> Vec<Lag> {
+fn with_ages(shared: &Shared, rows: Vec<LagAt>, lookups: &mut usize) -> Vec<Lag> {
     let (now, blocks) = (shared.clock.now_ms(), &shared.blocks);
     let rows = rows.into_iter().map(|(lag, consumed, oldest)| {
         let entry = match oldest {
             Look::Here(entry) => entry,
+            Look::Older(_) if *lookups >= METRICS_LOOKUPS_MAX => return lag,
             Look::Older(link) => {
+                *lookups += 1;
                 let of = (&*lag.topic, lag.queue);
                 blocks.ask(|blocks| blocks.entry(of, link, consumed)).ok().flatten()
             }
         };
         let age_ms = entry.map_or(0, |entry| (now - entry.store_timestamp).max(0));
-        Lag { age_ms, ..lag }
+        Lag { age_ms: Some(age_ms), ..lag }
     });
     rows.collect()
 }
 
-fn lags(engine: &Engine, group: &str) -> Vec<LagAt> {
-    let mut rows = Vec::new();
-    let mut topics = engine.topics_of_group(group);
+/// Lags in topics that a group subscribes to, and in its retry topic, as far as it has no offsets there.
+fn lags_without_offsets(engine: &Engine, group: &str) -> Vec<LagAt> {
+    let members = engine.members.group(group);
+    let subscribed = members.into_iter().flat_map(|members| members.subscriptions.keys());
+    let mut topics: Vec<String> = subscribed.cloned().collect();
+    topics.push(retry_topic(group));
     topics.sort();
     topics.dedup();
-    for topic in topics {
-        let Some(known) = engine.state.topics.by_name(&topic) else { continue };
-        for (queue, state) in known.used_queues() {
-            let (min, max) = known.range(queue);
-            let consumed = engine.state.offsets.get(group, &topic, queue).unwrap_or(min).max(min);
-            let messages = (max - consumed).max(0);
-            let oldest = if messages > 0 { state.index.look(consumed) } else { Look::Here(None) };
-            rows.push((Lag { topic: topic.clone(), queue, messages, age_ms: 0 }, consumed, oldest));
-        }
-    }
-    rows
+    topics.retain(|topic| !engine.state.offsets.has(group, topic));
+    topics.iter().flat_map(|topic| lags(engine, group, topic)).collect()
+}
+
+/// How far a group is behind in each queue of a topic.
+fn lags(engine: &Engine, group: &str, topic: &str) -> Vec<LagAt> {
+    let Some(known) = engine.state.topics.by_name(topic) else { return Vec::new() };
+    let rows = known.used_queues().map(|(queue, state)| {
+        let (min, max) = known.range(queue);
+        let consumed = engine.state.offsets.get(group, topic, queue).unwrap_or(min).max(min);
+        let messages = (max - consumed).max(0);
+        let oldest = if messages > 0 { state.index.look(consumed) } else { Look::Here(None) };
+        let lag = Lag { topic: topic.to_owned(), queue, messages, age_ms: None };
+        (lag, consumed, oldest)
+    });
+    rows.collect()
 }

@@ -229,6 +229,7 @@ impl Server {
             retention: options.retention,
             full: false,
             blocks_failed: None,
+            dying: None,
         };
         housekeeping.prepare().map_err(io_error("making room on the disk for the log"))?;
         let house = thread("kerolox-house", move || housekeeping.run())?;

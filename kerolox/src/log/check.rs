@@ -81,6 +81,9 @@ fn check_index(
     let (mut whole, mut findings) = (Vec::new(), Vec::new());
     for path in snapshot::paths(&*disk, dir).map_err(Failure::unusable)? {
         match snapshot::read(&*disk, &path, identity) {
+            Err(newer) if newer.kind() == io::ErrorKind::Unsupported => {
+                return Err(Failure::unusable(newer));
+            }
             Err(why) => findings.push(why.to_string()),
             Ok(snapshot) => {
                 let finding = links::finding(&snapshot, &blocks).map_err(Failure::unusable)?;

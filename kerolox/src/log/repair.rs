@@ -102,9 +102,9 @@ fn relink(dir: &Path, identity: &Identity, blocks: &Blocks) -> Result<usize, Fai
     for path in &paths {
         let old = snapshot::read(&RealDisk, path, identity).map_err(Failure::unusable)?;
         if let Some(new) = links::relinked(&old, blocks).map_err(Failure::unusable)? {
-            let mut dump = |put: &mut Put<'_>| new.iter().try_for_each(|change| put(change));
+            let dump = |put: &mut Put<'_>| new.iter().try_for_each(|change| put(change));
             // Both of its copies, if there are two.
-            snapshot::write(&RealDisk, dir, identity, &old.origin, 2, &mut dump)
+            snapshot::write(&RealDisk, dir, identity, &old.origin, 2, dump)
                 .map_err(Failure::unusable)?;
         }
     }

@@ -107,7 +107,7 @@ impl Housekeeping {
         self.retired = self.retired.max(next.0);
         let mut state = |work: &mut dyn FnMut(&mut State)| work(&mut engine.state);
         self.keeper.retire(next, &mut state).map_err(io_error)?;
-        files.delete(oldest, &mut || {})?;
+        files.delete(oldest)?;
         self.keeper.remove_blocks(next).map_err(io_error)?;
         Ok(true)
     }

@@ -130,12 +130,25 @@ pub fn write_new<T>(
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
         _ => {}
     }
-    let file = disk.open(&temporary, Open::Create)?;
-    let written = write(&*file)?;
-    file.sync()?;
+    let made = disk.open(&temporary, Open::Create).and_then(|file| {
+        let written = write(&*file)?;
+        file.sync()?;
+        Ok(written)
+    });
+    if made.is_err() {
+        // Where the disk is full its room is needed.
+        let _ = disk.remove(&temporary);
+    }
+    let written = made?;
     disk.rename(&temporary, path)?;
     disk.sync_dir(dir)?;
     Ok(written)
+}
+
+/// Removes what a kill left of [`write_new`] in a folder.
+pub fn remove_temporary(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
+    let names = disk.list(dir)?.into_iter().map(|entry| entry.name);
+    names.filter(|name| name.ends_with(".tmp")).try_for_each(|name| disk.remove(&dir.join(name)))
 }
 
 /// Reads a whole file of at most `max` bytes.

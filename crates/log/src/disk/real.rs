@@ -80,7 +80,8 @@ impl DiskFile for RealFile {
     fn write_at(&self, parts: &[&[u8]], mut at: u64) -> io::Result<()> {
         // Linux takes 1024 parts a call.
         for parts in parts.chunks(1024) {
-            let mut slices: Vec<_> = parts.iter().map(|part| io::IoSlice::new(part)).collect();
+            let parts = parts.iter().filter(|part| !part.is_empty());
+            let mut slices: Vec<_> = parts.map(|part| io::IoSlice::new(part)).collect();
             let mut slices = &mut slices[..];
             while !slices.is_empty() {
                 match rustix::io::pwritev(&self.0, slices, at) {

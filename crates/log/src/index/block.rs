@@ -513,6 +513,10 @@ impl<'a> BlockFile<'a> {
 
     /// The first page whose checksum is wrong, or that cannot be read.
     pub fn bad_page(&mut self) -> Option<usize> {
+        // Page by page only where one is bad.
+        if self.check().is_ok() {
+            return None;
+        }
         let size = self.changes_at() + self.head.changes as usize;
         (0..size.div_ceil(CONTENT)).find(|page| {
             let at = page * CONTENT;

@@ -51,9 +51,12 @@ pub type DeletedTopic = fn(&[u8]) -> Option<Cow<'_, str>>;
 
 struct Collector {
     block: NewBlock,
-    /// By topic: a message finds its queue without a copy of the name. Of a topic they rise; most have
-    /// few.
-    queues: BTreeMap<String, Vec<(i32, NewQueue)>>,
+    /// Each topic's number here: a message finds its queue without a copy of the name.
+    topics: BTreeMap<String, u32>,
+    /// By number of the topic, and queue. Those of a topic that is gone from `topics` do not count.
+    queues: BTreeMap<(u32, i32), NewQueue>,
+    /// The number of the next topic.
+    next: u32,
     deleted: DeletedTopic,
 }
 
@@ -67,12 +70,15 @@ pub fn collect(
 ) -> Result<NewBlock, RecoverError> {
     let begin = origin.position;
     let block = NewBlock { begin: begin.0, ..NewBlock::default() };
-    let mut collector = Collector { block, queues: BTreeMap::new(), deleted };
+    let mut collector =
+        Collector { block, topics: BTreeMap::new(), queues: BTreeMap::new(), next: 0, deleted };
     let until = stretch_end(files, begin);
     let (end, lost) = recover::fold(files, identity, Some(origin), until, &mut collector)?;
-    let Collector { mut block, queues, .. } = collector;
-    for (topic, queues) in queues {
-        block.queues.extend(queues.into_iter().map(|(id, queue)| ((topic.clone(), id), queue)));
+    let Collector { mut block, topics, mut queues, .. } = collector;
+    for (topic, number) in topics {
+        for ((_, queue), entries) in queues.range_mut((number, 0)..=(number, i32::MAX)) {
+            block.queues.insert((topic.clone(), *queue), std::mem::take(entries));
+        }
     }
     block.end = end.position.0;
     block.before = end.before;
@@ -84,21 +90,15 @@ pub fn collect(
 
 impl Collector {
     fn add(&mut self, topic: &str, queue: i32, offset: i64, entry: Entry) {
-        let queues = match self.queues.get_mut(topic) {
-            Some(queues) => queues,
-            None => self.queues.entry(topic.to_owned()).or_default(),
-        };
-        let at = match queues.binary_search_by_key(&queue, |(number, _)| *number) {
-            Ok(at) => at,
-            Err(at) => {
-                if queues.is_empty() {
-                    queues.reserve_exact(1);
-                }
-                queues.insert(at, (queue, NewQueue::default()));
-                at
+        let number = match self.topics.get(topic) {
+            Some(number) => *number,
+            None => {
+                self.next += 1;
+                self.topics.insert(topic.to_owned(), self.next);
+                self.next
             }
         };
-        let queue = &mut queues[at].1;
+        let queue = self.queues.entry((number, queue)).or_default();
         let next = queue.first + queue.entries.len() as i64;
         let follows = !queue.entries.is_empty() && (next..=next + GAP_MAX).contains(&offset);
         if !follows {
@@ -127,11 +127,9 @@ impl Replay for Collector {
     }
 
     fn lost(&mut self, record: &View<'_>) {
-        let of = |queues: &Vec<(i32, NewQueue)>| {
-            let at = queues.binary_search_by_key(&record.queue_id, |(number, _)| *number);
-            at.ok().map(|at| queues[at].1.end())
-        };
-        let next = self.queues.get(record.topic).and_then(of);
+        let number = self.topics.get(record.topic);
+        let queue = number.and_then(|number| self.queues.get(&(*number, record.queue_id)));
+        let next = queue.map(NewQueue::end);
         // What it says is believed where it fits exactly.
         if next == Some(record.queue_offset) {
             let mut entry = entry(record, 0);
@@ -145,7 +143,7 @@ impl Replay for Collector {
         self.block.changes.extend_from_slice(&(change.len() as u32).to_be_bytes());
         self.block.changes.extend_from_slice(change);
         if let Some(topic) = (self.deleted)(change) {
-            self.queues.remove(&*topic);
+            self.topics.remove(&*topic);
         }
     }
 

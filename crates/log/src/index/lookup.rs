@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::{Mutex, RwLock};
 
 use crate::PhysicalOffset;
-use crate::disk::write_whole;
+use crate::disk::{remove_temporary, write_whole};
 use crate::files::Files;
 use crate::identity::Identity;
 use crate::index::ahead::Ahead;
@@ -79,6 +79,7 @@ impl Blocks {
         let (disk, dir) = (files.disk().clone(), data_dir.join(block::DIR));
         disk.create_dir(&dir)?;
         disk.sync_dir(&data_dir)?;
+        remove_temporary(&*disk, &dir)?;
         let is_name = |name: &String| name.len() == 20 && name.bytes().all(|b| b.is_ascii_digit());
         let names = disk.list(&dir)?.into_iter().map(|entry| entry.name);
         let begins = names.filter(is_name).filter_map(|name| name.parse().ok()).collect();

@@ -109,7 +109,7 @@ fn entries_go_on_over_blocks_and_begin_where_deletion_ended() {
     assert!(offsets(1, 80, 10).is_empty());
     // A row's jump may lead to what is deleted.
     for block in 0..10 {
-        blocks.files().delete(block * STRETCH, &mut || {}).unwrap();
+        blocks.files().delete(block * STRETCH).unwrap();
         blocks.remove(block * STRETCH).unwrap();
     }
     for from in [0, 5, 19, 20] {
