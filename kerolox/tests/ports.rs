@@ -104,6 +104,30 @@ async fn metrics_count_what_happened() {
     server.stop();
 }
 
+/// A scrape with a million queues took 1 GiB, and the engine for a second.
+#[test]
+fn metrics_tell_of_so_much_and_how_much_they_leave_out() {
+    let folder = Folder::new();
+    let server = Server::start(&folder, &["--set", "flushDiskType=ASYNC_FLUSH"]);
+    // Topics of eight queues, each with a message and an offset before it.
+    let mut bench = std::process::Command::new(common::binary());
+    bench.args(["bench", "topics", "--queues", "80080", "--setup-only", "--size", "24"]);
+    let output = bench.args(["--broker", &server.address(server.ports.broker)]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let page = http::get(server.ports.http, "/metrics").body;
+    let lines = |name: &str| page.lines().filter(|line| line.starts_with(name)).count();
+    assert_eq!(lines("rocketmq_messages_in_total{"), 10_000);
+    assert_eq!(lines("kerolox_consumer_lag_queue_messages{"), 10_000);
+    let left_out = |what: &str| {
+        let of = format!("what=\"{what}\"");
+        let mut lines = page.lines().filter(|line| line.starts_with("kerolox_metrics_left_out{"));
+        let line = lines.find(|line| line.contains(&of)).unwrap();
+        line.rsplit(' ').next().unwrap().parse::<u32>().unwrap()
+    };
+    assert_eq!((left_out("topics"), left_out("lags")), (10, 70_080));
+    server.stop();
+}
+
 #[test]
 fn http_1_connections_are_kept_and_take_requests_in_a_row() {
     let folder = Folder::new();

@@ -397,8 +397,9 @@ impl Keeper {
     fn known_state(&self, part: Part, retired: PhysicalOffset) -> Result<State, KeeperError> {
         let (blocks, dir, until) = (&self.blocks, &self.data_dir, self.next.position);
         let found = Takeover::run(blocks, dir, &self.identity, &self.config, until, part)?;
-        // Where there was a snapshot, the blocks alone do not tell the state.
-        let is_known = found.snapshot_bytes > 0 || self.snapshot_bytes == 0;
+        // Where log files were deleted, the blocks alone do not tell the state; unless it was lost before.
+        let all_is_there = blocks.files().first() == Some(PhysicalOffset(0));
+        let is_known = all_is_there || found.snapshot_bytes > 0 || self.snapshot_bytes == 0;
         if found.next.position != until || !is_known {
             return Err(found.stopped_by.map_or(KeeperError::NoState, KeeperError::Ask));
         }
