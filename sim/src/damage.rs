@@ -125,6 +125,8 @@ impl World<'_> {
     fn damage_under_a_cut(&mut self) -> bool {
         let all = self.broker.as_ref().map(|broker| broker.rounds.all()).unwrap_or_default();
         let walked = self.walked_from();
+        let written = self.broker.as_ref().map_or(0, |broker| broker.watermarks().written.0);
+        let all = &all[..all.partition_point(|round| round.end <= written)];
         let all = &all[all.partition_point(|round| round.begin < walked)..];
         let most = |rounds: &[NotedRound]| rounds.iter().map(|round| round.flushed).max();
         let pair = (1..all.len()).rev().find_map(|above| {

@@ -210,8 +210,11 @@ impl<'e> World<'e> {
         }
     }
 
-    /// A reply leaves.
+    /// A reply leaves; without power none does.
     fn leave(&mut self, completion: Completion) -> Checked {
+        if self.seam.is_off() {
+            return Ok(());
+        }
         let Some((clients, mut around)) = self.clients_and_around() else { return Ok(()) };
         let Answer::Now(reply) = &completion.answer else { return Ok(()) };
         clients.left(&completion, reply, &mut around)

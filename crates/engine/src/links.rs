@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use kerolox_log::index::block::{BlockError, NewBlock, NewQueue};
+use kerolox_log::index::block::{BlockError, Chain, NewBlock, NewQueue};
 use kerolox_log::index::lookup::{AskError, Blocks};
 use kerolox_log::index::queue::Older;
 use kerolox_log::index::verify::{Place, wrong_place};
@@ -74,12 +74,12 @@ fn older(wanted: &NewBlock, blocks: &Blocks) -> Result<OlderOf, BlockError> {
     let found = blocks.older(wanted)?;
     // When the last message before each link was stored, block by block.
     let mut links: Vec<_> = found.into_iter().collect();
-    links.sort_by_key(|(_, (link, _))| link.block);
+    links.sort_by_key(|(_, chain)| chain.newest.block);
     let mut older = BTreeMap::new();
-    for links in links.chunk_by(|(_, (a, _)), (_, (b, _))| a.block == b.block) {
-        let Some((_, (first, _))) = links.first() else { continue };
+    for links in links.chunk_by(|(_, a), (_, b)| a.newest.block == b.newest.block) {
+        let Some((_, Chain { newest: first, .. })) = links.first() else { continue };
         let mut block = blocks.block(first.block)?;
-        for (at, (link, origin)) in links {
+        for (at, Chain { newest: link, origin }) in links {
             let last_time = block.row(link.slot)?.last_time;
             older.insert(at.clone(), (Older { link: *link, last_time }, *origin));
         }

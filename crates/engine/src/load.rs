@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use kerolox_log::PhysicalOffset;
-use kerolox_log::index::block::Link;
+use kerolox_log::index::block::Chain;
 use kerolox_protocol::remoting::admin::ResetOffset;
 use kerolox_protocol::remoting::client::ConsumeDirectly;
 use kerolox_protocol::remoting::query::QueryMessage;
@@ -42,7 +42,7 @@ pub enum Continuation {
     DelayedEntries {
         level: usize,
         from: i64,
-        link: Link,
+        chain: Chain,
     },
     /// Offsets that a reset by time leads to.
     Reset {

@@ -8,7 +8,7 @@ use bytestring::ByteString;
 use kerolox_log::PhysicalOffset;
 use kerolox_log::disk::read_full;
 use kerolox_log::files::Files;
-use kerolox_log::index::block::Link;
+use kerolox_log::index::block::Chain;
 use kerolox_log::index::lookup::{AskError, Blocks};
 use kerolox_log::index::queue::{Entry, Seek};
 use kerolox_log::read::{self, Place};
@@ -90,7 +90,7 @@ pub enum LoadItem {
     /// Records that may carry a key and are in index blocks, stored at these times; up to a number.
     Keys { hash: u32, times: RangeInclusive<i64>, max: usize },
     /// Entries of a queue of a topic in index blocks, from an offset on.
-    Entries { of: (ByteString, i32), link: Link, from: i64, count: usize },
+    Entries { of: (ByteString, i32), chain: Chain, from: i64, count: usize },
     /// The rest of a search by time.
     Seek { of: (ByteString, i32), seek: Seek },
 }
@@ -172,9 +172,9 @@ impl LoadItem {
                 }
                 Loaded::Records(records)
             }
-            LoadItem::Entries { of: (topic, queue), link, from, count } => {
+            LoadItem::Entries { of: (topic, queue), chain, from, count } => {
                 let of = (&**topic, *queue);
-                Loaded::Entries(blocks.ask(|blocks| blocks.entries(of, *link, *from, *count))?)
+                Loaded::Entries(blocks.ask(|blocks| blocks.entries(of, *chain, *from, *count))?)
             }
             LoadItem::Seek { of: (topic, queue), seek } => {
                 Loaded::Offset(blocks.ask(|blocks| blocks.finish((topic, *queue), seek))?)
@@ -233,7 +233,7 @@ pub enum ColdMessages {
     /// blocks do not hold many more.
     Older {
         of: (ByteString, i32),
-        link: Link,
+        chain: Chain,
         from: i64,
         here: Vec<(i64, Entry)>,
         filter: TagFilter,
@@ -251,16 +251,16 @@ pub struct ColdAnswer {
 }
 
 impl ColdPull {
-    /// Reads the messages and makes the reply. A damaged message ends the reply before it; if it
-    /// is the first, the reply leads past it. Runs on a disk reader.
+    /// Reads the messages and makes the reply. A message that cannot be read ends the reply before
+    /// it; if it is the first and damaged, the reply leads past it. Runs on a disk reader.
     pub fn read(mut self, blocks: &Blocks) -> ColdAnswer {
         let mut errors = Vec::new();
         let messages = match self.messages {
             ColdMessages::Here(messages) => messages,
-            ColdMessages::Older { of: (topic, queue), link, from, here, filter, wanted } => {
+            ColdMessages::Older { of: (topic, queue), chain, from, here, filter, wanted } => {
                 let all = matches!(filter, TagFilter::All);
                 let count = if all { wanted } else { PULL_SCAN_MAX };
-                match blocks.ask(|blocks| blocks.entries((&*topic, queue), link, from, count)) {
+                match blocks.ask(|blocks| blocks.entries((&*topic, queue), chain, from, count)) {
                     Ok(mut entries) => {
                         let behind = entries.last().map_or(from, |(last, _)| last + 1);
                         if here.first().is_some_and(|(first, _)| *first == behind) {
@@ -288,6 +288,11 @@ impl ColdPull {
             // Retention took it while the pull was under way: that is no damage.
             if error.at() >= first {
                 errors.push(error.to_string());
+            }
+            if error.may_pass() && read.count == 0 {
+                let remark = format!("the message cannot be read now, try again: {error}");
+                let reply = Reply::refuse(response::SYSTEM_ERROR, remark);
+                return ColdAnswer { reply, messages: 0, bytes: 0, errors };
             }
             let offset = messages[read.count].0;
             self.pulled.next_begin_offset = if read.count == 0 { offset + 1 } else { offset };
@@ -361,7 +366,7 @@ impl Output {
 mod tests {
     use std::path::Path;
 
-    use kerolox_log::disk::fault::FaultDisk;
+    use kerolox_log::disk::fault::{FaultDisk, Faults};
     use kerolox_log::disk::{Disk, Open};
     use kerolox_log::identity::Identity;
 
@@ -400,5 +405,33 @@ mod tests {
         files.delete(0).unwrap();
         assert_eq!(read(100), (8, 0));
         assert_eq!(read(FILE_SIZE + 100), (8, 1));
+    }
+
+    #[test]
+    fn a_message_that_may_be_read_later_is_not_passed_over() {
+        let (disk, dir) = (FaultDisk::default(), Path::new("/data"));
+        disk.create_dir(&dir.join("commitlog")).unwrap();
+        let path = dir.join(format!("commitlog/{:020}", 0));
+        let file = disk.open(&path, Open::Create).unwrap();
+        file.set_size(FILE_SIZE).unwrap();
+        let files = Arc::new(Files::open(Arc::new(disk.clone()), dir, FILE_SIZE).unwrap());
+        let identity = Identity { number: [7; 16], writer: 1 };
+        let blocks = Blocks::open(files, dir.to_owned(), identity, deleted_topic).unwrap();
+        let topic = Topics::default().put(TopicConfig::default(), 0, PhysicalOffset(0));
+        let place = Place { offset: PhysicalOffset(100), size: 100, crc: 1 };
+        let pull = || ColdPull {
+            topic,
+            pulled: Pulled { next_begin_offset: 8, ..Pulled::default() },
+            messages: ColdMessages::Here(vec![(7, place)]),
+            confirmed: PhysicalOffset(FILE_SIZE),
+        };
+        // It is not what the index says: damaged.
+        assert_eq!(pull().read(&blocks).reply.code, response::PULL_RETRY_IMMEDIATELY);
+        // Whatever is asked of the disk fails, but not because a sector is bad.
+        disk.set_faults(Faults { power_off_in: Some(0), ..Faults::default() });
+        file.sync().unwrap_err();
+        let answer = pull().read(&blocks);
+        assert_eq!(answer.reply.code, response::SYSTEM_ERROR, "{:?}", answer.reply.remark);
+        assert_eq!(answer.errors.len(), 1);
     }
 }

@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 use bytestring::ByteString;
-use kerolox_log::index::block::Link;
+use kerolox_log::index::block::Chain;
 use kerolox_log::index::queue::{Entry, Look};
 use kerolox_log::read::Place;
 use kerolox_protocol::names::SCHEDULE_TOPIC;
@@ -68,12 +68,12 @@ impl Engine {
         let Some(topic) = self.state.topics.by_name(SCHEDULE_TOPIC) else { return };
         let Some(queue) = topic.queue(level as i32) else { return };
         let from = from.max(min);
-        if let Look::Older(link) = queue.index.look(from) {
+        if let Look::Older(chain) = queue.index.look(from) {
             if self.due_at[level] <= now {
                 self.delivering[level] = true;
-                let token = self.pending.load(Continuation::DelayedEntries { level, from, link });
+                let token = self.pending.load(Continuation::DelayedEntries { level, from, chain });
                 let of = (ByteString::from_static(SCHEDULE_TOPIC), level as i32);
-                let item = LoadItem::Entries { of, link, from, count: SCHEDULE_STEP_MAX };
+                let item = LoadItem::Entries { of, chain, from, count: SCHEDULE_STEP_MAX };
                 out.loads.push(Load { token, items: vec![item] });
             }
             return;
@@ -100,7 +100,7 @@ impl Engine {
     pub(crate) fn deliver_entries(
         &mut self,
         level: usize,
-        (from, link): (i64, Link),
+        (from, chain): (i64, Chain),
         answers: &[Loaded],
         now: i64,
         out: &mut Output,
@@ -116,7 +116,7 @@ impl Engine {
             let topic = self.state.topics.by_name(SCHEDULE_TOPIC);
             let Some(queue) = topic.and_then(|topic| topic.queue(level as i32)) else { return };
             // Damage took them; unless the block was deleted meanwhile: then there are other ones.
-            if queue.index.look(from) == Look::Older(link) {
+            if queue.index.look(from) == Look::Older(chain) {
                 let offset = queue.index.first_here();
                 self.change(&Change::Delayed { level: level as u8 + 1, offset }, now);
             }

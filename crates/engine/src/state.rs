@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use kerolox_log::PhysicalOffset;
-use kerolox_log::index::block::{BlockError, BlockFile, Link, Row};
+use kerolox_log::index::block::{BlockError, BlockFile, Chain, Link, Row};
 use kerolox_log::index::build;
 use kerolox_log::index::keys::{self, Keys};
 use kerolox_log::index::queue::{Older, Queue};
@@ -262,7 +262,10 @@ impl State {
             // Where the change that made it was lost, a later one may have made it anew.
             topic.born = topic.born.min(PhysicalOffset(row.origin));
             let state = topic.queue_mut(row.queue);
-            let goes_on = state.index.next() > 0 && row.first >= state.index.next();
+            // Without a block before this one no look-up reaches what is older: it was given up once,
+            // though its log file may still be there.
+            let goes_on =
+                row.prev.is_some() && state.index.next() > 0 && row.first >= state.index.next();
             let min = if goes_on { state.index.min() } else { row.first };
             let link = Link { block: block.head.begin, slot, ordinal: row.ordinal };
             let older = Some(Older { link, last_time: row.last_time });
@@ -278,14 +281,14 @@ impl State {
         Ok(())
     }
 
-    /// Where the older entries of a queue of a stretch that begins at `begin` are, and the queue's
-    /// origin; inside, `None` if there are none. `None`: this is another topic of the same name, or
-    /// there is none any more; but its end may not be durable yet.
-    pub fn older(&self, topic: &str, queue: i32, begin: u64) -> Option<Option<(Link, u64)>> {
+    /// Where the older entries of a queue of a stretch that begins at `begin` are; inside, `None` if
+    /// there are none. `None`: this is another topic of the same name, or there is none any more; but
+    /// its end may not be durable yet.
+    pub fn older(&self, topic: &str, queue: i32, begin: u64) -> Option<Option<Chain>> {
         let topic = self.topics.by_name(topic).filter(|topic| topic.born.0 < begin)?;
         let index = &topic.queue(queue)?.index;
         let older = index.older().filter(|older| older.link.block < begin);
-        Some(older.map(|older| (older.link, index.origin())))
+        Some(older.map(|older| Chain { newest: older.link, origin: index.origin() }))
     }
 
     /// A block that ends at `end` holds the entries of a queue up to the offset `next`: they leave
@@ -451,9 +454,21 @@ impl Replay for State {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use kerolox_log::disk::Disk;
+    use kerolox_log::disk::fault::FaultDisk;
+    use kerolox_log::files::Files;
+    use kerolox_log::identity::Identity;
+    use kerolox_log::index::block::{NewBlock, NewQueue};
+    use kerolox_log::index::lookup::Blocks;
+    use kerolox_log::index::queue::Entry;
+    use kerolox_log::read::Place;
     use kerolox_protocol::record::NewRecord;
 
     use super::*;
+    use crate::change::deleted_topic;
 
     fn dumped(state: &State) -> Vec<Vec<u8>> {
         let mut changes = Vec::new();
@@ -507,6 +522,44 @@ mod tests {
             changes
         };
         assert_eq!(sorted(parts), sorted(whole));
+    }
+
+    /// Seed 101524 of the simulation: retention gave messages up and could not delete their file; then the
+    /// snapshot that said so was lost.
+    #[test]
+    fn a_queue_begins_with_the_block_that_leads_to_no_older_one() {
+        let (disk, dir) = (FaultDisk::default(), Path::new("/data"));
+        disk.create_dir(dir).unwrap();
+        let files = Arc::new(Files::open(Arc::new(disk), dir, 64 << 10).unwrap());
+        let identity = Identity { number: [7; 16], writer: 1 };
+        let blocks = Blocks::open(files, dir.to_owned(), identity, deleted_topic).unwrap();
+        let place = Place { offset: PhysicalOffset(70_000), size: 1, crc: 1 };
+        let entries = vec![Entry { place, tags_code: 0, store_timestamp: 9 }];
+        let link = Link { block: 0, slot: 0, ordinal: 0 };
+        for (prev, min) in [(None, 4), (Some((0, 0)), 1)] {
+            let mut state = State::new(&Config::default());
+            let config = TopicConfig { topic_name: "t".to_owned(), ..TopicConfig::default() };
+            let known = QueueKnown {
+                next: 4,
+                min: 1,
+                origin: 77,
+                older: Some(Older { link, last_time: 5 }),
+            };
+            for change in [
+                Change::TopicPut(Cow::Owned(config)),
+                Change::Queue { topic: "t".into(), queue: 0, known },
+            ] {
+                state.restore(&change.encode());
+            }
+            let (entries, begin) = (entries.clone(), 64 << 10);
+            let queue = NewQueue { first: 4, entries, prev, ..NewQueue::default() };
+            let queues = [(("t".to_owned(), 0), queue)].into();
+            let new = NewBlock { begin, end: 2 * begin, queues, ..NewBlock::default() };
+            blocks.add(&new).unwrap();
+            state.restore_block(&mut blocks.block(begin).unwrap()).unwrap();
+            let index = &state.topics.by_name("t").unwrap().queue(0).unwrap().index;
+            assert_eq!((index.min(), index.next()), (min, 5));
+        }
     }
 
     /// Seed 415 of the simulation: the next message seemed to be of yet another topic, and those before

@@ -365,8 +365,8 @@ impl Engine {
                     self.deliver_level(level, now, out);
                 }
             }
-            Some(Continuation::DelayedEntries { level, from, link }) => {
-                self.deliver_entries(level, (from, link), answers, now, out);
+            Some(Continuation::DelayedEntries { level, from, chain }) => {
+                self.deliver_entries(level, (from, chain), answers, now, out);
             }
             Some(Continuation::Reset { origin, header, targets }) => {
                 self.reset_loaded(origin, &header, &targets, answers, out);

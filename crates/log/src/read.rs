@@ -11,7 +11,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::PhysicalOffset;
-use crate::disk::read_full;
+use crate::disk::{is_unreadable, read_full};
 use crate::files::Files;
 use crate::limits::{READ_CHUNK, RECORD_MAX};
 use crate::rules::{self, Rule};
@@ -42,6 +42,11 @@ impl ReadError {
         match self {
             ReadError::Gone(at) | ReadError::Damaged(at) | ReadError::Io(at, _) => *at,
         }
+    }
+
+    /// Whether the record may be there all the same, and could be read later.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, ReadError::Io(_, e) if !is_unreadable(e))
     }
 }
 

@@ -33,7 +33,8 @@ use window::{PAGE, READ_SIZE, behind_page, read_sound};
 pub trait Replay {
     /// A record of a good round.
     fn record(&mut self, record: &View<'_>, crc: u32);
-    /// A record of a good round that is not as it was: what it says of itself is perhaps true.
+    /// A record of a good round that is not as it was: what it says of itself is perhaps true, but
+    /// for its physical offset, which is.
     fn lost(&mut self, record: &View<'_>) {
         let _ = record;
     }

@@ -309,10 +309,10 @@ fn with_ages(shared: &Shared, rows: Vec<LagAt>, lookups: &mut usize) -> Vec<Lag>
         let entry = match oldest {
             Look::Here(entry) => entry,
             Look::Older(_) if *lookups >= METRICS_LOOKUPS_MAX => return lag,
-            Look::Older(link) => {
+            Look::Older(chain) => {
                 *lookups += 1;
                 let of = (&*lag.topic, lag.queue);
-                blocks.ask(|blocks| blocks.entry(of, link, consumed)).ok().flatten()
+                blocks.ask(|blocks| blocks.entry(of, chain, consumed)).ok().flatten()
             }
         };
         let age_ms = entry.map_or(0, |entry| (now - entry.store_timestamp).max(0));

@@ -165,11 +165,11 @@ impl Engine {
                 Look::Here(entry) => {
                     Answer::Now(reply(entry.map_or(-1, |entry| entry.store_timestamp)))
                 }
-                Look::Older(link) => {
+                Look::Older(chain) => {
                     let (name, queue) = (h.topic.clone(), h.queue_id);
                     Answer::Later(Box::new(move || {
                         let first =
-                            blocks.ask(|blocks| blocks.entries((&*name, queue), link, min, 1));
+                            blocks.ask(|blocks| blocks.entries((&*name, queue), chain, min, 1));
                         let time = |found: Vec<(i64, Entry)>| {
                             found.first().map_or(-1, |(_, entry)| entry.store_timestamp)
                         };

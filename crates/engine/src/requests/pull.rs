@@ -218,7 +218,7 @@ impl Engine {
             min_offset: min,
             max_offset: max,
         };
-        if let Look::Older(link) = index.look(from) {
+        if let Look::Older(chain) = index.look(from) {
             self.state.offsets.set_pulled(&pull.consumer_group, &pull.topic, pull.queue_id, from);
             let pulled = pulled(index.first_here());
             let few = index.first_here() - from <= wanted as i64 * HERE_MAX as i64;
@@ -226,7 +226,7 @@ impl Engine {
             let here = index.range(index.first_here(), max).take(here).collect();
             let filter = filter.clone();
             let of = (pull.topic.clone(), pull.queue_id);
-            let messages = ColdMessages::Older { of, link, from, here, filter, wanted };
+            let messages = ColdMessages::Older { of, chain, from, here, filter, wanted };
             let cold = ColdPull { topic: id, pulled, messages, confirmed: self.confirmed() };
             return Looked::Found(Answer::Cold(Box::new(cold)));
         }

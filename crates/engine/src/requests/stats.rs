@@ -25,9 +25,9 @@ fn time_before(
 ) -> i64 {
     match look {
         Look::Here(time) => time.unwrap_or(0),
-        Look::Older(link) => {
+        Look::Older(chain) => {
             let of = (&*name.topic, name.queue_id);
-            let entry = blocks.ask(|blocks| blocks.entry(of, link, offset - 1));
+            let entry = blocks.ask(|blocks| blocks.entry(of, chain, offset - 1));
             entry.ok().flatten().map_or(0, |entry| entry.store_timestamp)
         }
     }

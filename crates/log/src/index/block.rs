@@ -78,6 +78,15 @@ pub struct Link {
     pub ordinal: u32,
 }
 
+/// The blocks that hold a queue, the newest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Chain {
+    pub newest: Link,
+    /// Position of the first message that the queue ever held. What is older than that is of an
+    /// earlier topic with the same name.
+    pub origin: u64,
+}
+
 /// An older block that holds the queue, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Back {
@@ -371,6 +380,17 @@ fn word64(bytes: &[u8], at: usize) -> u64 {
     bytes.get(at..).and_then(|b| b.first_chunk()).map_or(0, |b| u64::from_be_bytes(*b))
 }
 
+/// Encoded state changes, each with its position; `None` if they are not whole.
+pub(super) fn split_changes(mut rest: &[u8]) -> Option<Vec<(u64, Vec<u8>)>> {
+    let mut changes = Vec::new();
+    while !rest.is_empty() {
+        let (at, size) = (word64(rest, 0), word32(rest, 8) as usize);
+        changes.push((at, rest.get(12..12 + size)?.to_vec()));
+        rest = &rest[12 + size..];
+    }
+    Some(changes)
+}
+
 /// A block's path.
 pub fn path(data_dir: &Path, begin: u64) -> PathBuf {
     data_dir.join(DIR).join(format!("{begin:020}"))
@@ -561,19 +581,6 @@ impl<'a> BlockFile<'a> {
         String::from_utf8(bytes).map_err(|_| BlockError::Damaged(self.begin))
     }
 
-    /// The row that a link leads to; `None` if this is not the block that the link was made for, and
-    /// does not hold the queue.
-    pub fn linked(
-        &mut self,
-        (topic, queue): (&str, i32),
-        slot: u32,
-    ) -> Result<Option<(u32, Row)>, BlockError> {
-        if self.head.again && rules::holds(Rule::LinkByName) {
-            return self.find(topic, queue);
-        }
-        Ok(Some((slot, self.row(slot)?)))
-    }
-
     /// The row of a queue, if the block holds it.
     pub fn find(&mut self, topic: &str, queue: i32) -> Result<Option<(u32, Row)>, BlockError> {
         let (mut low, mut high) = (0, self.head.queues);
@@ -618,15 +625,7 @@ impl<'a> BlockFile<'a> {
     /// The state changes of the stretch, each with its position.
     pub fn changes(&mut self) -> Result<Vec<(u64, Vec<u8>)>, BlockError> {
         let bytes = self.read(self.changes_at(), self.head.changes as usize)?;
-        let mut rest = &bytes[..];
-        let mut changes = Vec::new();
-        while !rest.is_empty() {
-            let (at, size) = (word64(rest, 0), word32(rest, 8) as usize);
-            let change = rest.get(12..12 + size).ok_or(BlockError::Damaged(self.begin))?;
-            changes.push((at, change.to_vec()));
-            rest = &rest[12 + size..];
-        }
-        Ok(changes)
+        split_changes(&bytes).ok_or(BlockError::Damaged(self.begin))
     }
 
     /// Up to `count` entries of a queue from its offset `from` on.

@@ -15,7 +15,7 @@ use kerolox_protocol::{properties, tags};
 use crate::PhysicalOffset;
 use crate::files::Files;
 use crate::identity::Identity;
-use crate::index::block::{Link, NewBlock, NewQueue};
+use crate::index::block::{Chain, NewBlock, NewQueue};
 use crate::index::keys;
 use crate::index::queue::Entry;
 use crate::limits::{GAP_MAX, QUEUES_MAX, STRETCH};
@@ -129,12 +129,13 @@ impl Replay for Collector {
     fn lost(&mut self, record: &View<'_>) {
         let number = self.topics.get(record.topic);
         let queue = number.and_then(|number| self.queues.get(&(*number, record.queue_id)));
-        let next = queue.map(NewQueue::end);
-        // What it says is believed where it fits exactly.
-        if next == Some(record.queue_offset) {
-            let mut entry = entry(record, 0);
-            entry.place.size = 0;
-            self.add(record.topic, record.queue_id, record.queue_offset, entry);
+        // What it says is believed where it fits exactly; its time cannot be.
+        if let Some(queue) = queue
+            && queue.end() == record.queue_offset
+            && let Some(last) = queue.entries.last()
+        {
+            let place = Place { offset: PhysicalOffset(record.physical_offset), size: 0, crc: 0 };
+            self.add(record.topic, record.queue_id, record.queue_offset, Entry { place, ..*last });
         }
     }
 
@@ -150,5 +151,81 @@ impl Replay for Collector {
     fn progress(&mut self, _: u64, _: u64) {}
 }
 
-/// Older entries of the queues: the newest block of each, and its very first position.
-pub type Older = BTreeMap<(String, i32), (Link, u64)>;
+/// Where the older entries of queues are.
+pub type Older = BTreeMap<(String, i32), Chain>;
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use kerolox_protocol::record::NewRecord;
+
+    use super::*;
+    use crate::append::{Appender, Resume};
+    use crate::disk::Disk;
+    use crate::disk::fault::FaultDisk;
+    use crate::files::DIR;
+    use crate::flush::Writer;
+    use crate::seal;
+
+    const FILE_SIZE: u64 = 64 << 10;
+
+    /// Seed 102373 of the simulation: a damaged record lied about its place.
+    #[test]
+    fn a_block_is_made_of_a_log_whose_records_lie() {
+        let (disk, dir) = (FaultDisk::default(), Path::new("/data"));
+        disk.create_dir(dir).unwrap();
+        let files = Arc::new(Files::open(Arc::new(disk.clone()), dir, FILE_SIZE).unwrap());
+        let identity = Identity { number: [1; 16], writer: 2 };
+        let before = seal::Link::NONE;
+        let resume = Resume { next: PhysicalOffset(0), before, store_timestamp: 0, start: 1 };
+        let mut log = Appender::new(identity, FILE_SIZE, resume);
+        let mut writer = Writer::new(files.clone(), PhysicalOffset(0));
+        let host = ([127, 0, 0, 1], 1).into();
+        let mut places = Vec::new();
+        for offset in 0..80 {
+            let record = NewRecord {
+                topic: "t",
+                queue_id: 0,
+                flag: 0,
+                sys_flag: 0,
+                born_timestamp: 0,
+                born_host: host,
+                store_host: host,
+                reconsume_times: 0,
+                prepared_transaction_offset: 0,
+                body: &[7; 1000],
+                properties: b"",
+            };
+            places.push(log.append(&record, offset, 1000 + offset).unwrap());
+            writer.write(&log.take_rounds()).unwrap();
+            writer.sync().unwrap();
+            log.set_flushed(writer.watermarks().flushed);
+        }
+        let path = |base: u64| dir.join(DIR).join(format!("{base:020}"));
+        // In a record: physical offset from byte 28 on, store time from 56.
+        let flips = [(20, 8 * 28 + 3), (30, 8 * 56), (40, 8 * 200), (70, 8 * 35 + 6)];
+        for (number, bit) in flips {
+            let at = places[number].offset.0;
+            disk.flip(&path(at - at % FILE_SIZE), at % FILE_SIZE * 8 + bit);
+        }
+        let first = Origin {
+            position: PhysicalOffset(0),
+            before: Some(before),
+            start: 0,
+            store_timestamp: 0,
+        };
+        let block = collect(&files, &identity, first, |_| None).unwrap();
+        assert_eq!(block.lost.len(), 3);
+        assert!(!block.encode(&identity.number).is_empty());
+        let queue = &block.queues[&("t".to_owned(), 0)];
+        for (offset, entry) in (0..).zip(&queue.entries) {
+            let is_lost = [20, 30, 40].contains(&offset);
+            assert_eq!(entry.place.size == 0, is_lost, "{offset}");
+        }
+        let times: Vec<i64> = queue.entries.iter().map(|entry| entry.store_timestamp).collect();
+        assert!(times.is_sorted(), "{times:?}");
+        assert!(queue.entries.iter().all(|entry| entry.place.offset.0 < block.end));
+    }
+}

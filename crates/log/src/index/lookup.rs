@@ -4,6 +4,7 @@
 //! the rows of its queue from block to block and reads a few pages of each. Runs on disk readers
 //! and housekeeping, never in a turn.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::RangeInclusive;
@@ -18,7 +19,9 @@ use crate::disk::{remove_temporary, write_whole};
 use crate::files::Files;
 use crate::identity::Identity;
 use crate::index::ahead::Ahead;
-use crate::index::block::{self, Back, BlockError, BlockFile, Link, NewBlock, Row};
+use crate::index::block::{
+    self, Back, BlockError, BlockFile, Chain, Link, NewBlock, NewQueue, Row,
+};
 use crate::index::build::{self, DeletedTopic, Older};
 use crate::index::queue::{Entry, Seek};
 use crate::limits::{
@@ -66,6 +69,51 @@ pub enum AskError {
 
 /// Blocks that one look-up opens at most for more entries: a sparse queue has few in each.
 const BLOCKS_MAX: usize = 64;
+
+/// A queue of a topic.
+#[derive(Clone, Copy)]
+struct Of<'a> {
+    topic: &'a str,
+    queue: i32,
+    /// Position of its first message.
+    origin: u64,
+}
+
+impl<'a> Of<'a> {
+    fn new((topic, queue): (&'a str, i32), origin: u64) -> Of<'a> {
+        Of { topic, queue, origin }
+    }
+
+    /// The queue's row in a block, found by its name. `None`, too, if that is the row of an earlier
+    /// topic of this name: damage may have taken what was made later.
+    fn find(&self, block: &mut BlockFile<'_>) -> Result<Option<(u32, Row)>, BlockError> {
+        if block.head.end <= self.origin {
+            return Ok(None);
+        }
+        let found = block.find(self.topic, self.queue)?;
+        if let Some((_, row)) = &found
+            && block.head.begin <= self.origin
+        {
+            let last = block.entries(row, row.end().saturating_sub(1), 1)?;
+            let earlier = last.first().is_none_or(|last| last.place.offset.0 < self.origin);
+            return Ok(found.filter(|_| !earlier));
+        }
+        Ok(found)
+    }
+
+    /// The row that a link leads to; `None` if this is not the block that the link was made for, and
+    /// does not hold the queue.
+    fn linked(
+        &self,
+        block: &mut BlockFile<'_>,
+        slot: u32,
+    ) -> Result<Option<(u32, Row)>, BlockError> {
+        if block.head.again && rules::holds(Rule::LinkByName) {
+            return self.find(block);
+        }
+        Ok(Some((slot, block.row(slot)?)))
+    }
+}
 
 impl Blocks {
     /// Finds the blocks in `data_dir/index`, which is made if it is not there. `deleted`: which
@@ -277,13 +325,18 @@ impl Blocks {
     /// Leads each queue of a new block to its older ones; all of them, or none if that fails.
     pub fn lead_back(&self, new: &mut NewBlock, older: &Older) -> Result<(), BlockError> {
         let mut opened = Opened { blocks: self, open: BTreeMap::new() };
-        let lead = |at: &(String, i32)| match older.get(at) {
-            Some(older) => self.lead(&mut opened, (&*at.0, at.1), older),
+        let lead = |(at, queue): (&(String, i32), &NewQueue)| match older.get(at) {
+            Some(chain) => {
+                let of = Of::new((&at.0, at.1), chain.origin);
+                let lead = self.lead(&mut opened, of, chain.newest)?;
+                // Damage may have taken what tells that this is another topic of the same name.
+                Ok(lead.filter(|lead| lead.end <= queue.first))
+            }
             None => Ok(None),
         };
-        let leads: Vec<Option<Lead>> = new.queues.keys().map(lead).collect::<Result<_, _>>()?;
+        let leads: Vec<Option<Lead>> = new.queues.iter().map(lead).collect::<Result<_, _>>()?;
         for (queue, lead) in new.queues.values_mut().zip(leads) {
-            if let Some(Lead { origin, ordinal, prev, jump }) = lead {
+            if let Some(Lead { origin, end: _, ordinal, prev, jump }) = lead {
                 (queue.origin, queue.ordinal) = (origin, ordinal);
                 (queue.prev, queue.jump) = (Some(prev), Some(jump));
             }
@@ -294,8 +347,8 @@ impl Blocks {
     fn lead<'a>(
         &'a self,
         opened: &mut Opened<'a>,
-        of: (&str, i32),
-        (link, origin): &(Link, u64),
+        of: Of<'_>,
+        link: Link,
     ) -> Result<Option<Lead>, BlockError> {
         let (mut block, mut found) = (link.block, opened.row(of, link.block, link.slot)?);
         if found.is_none()
@@ -306,7 +359,7 @@ impl Blocks {
         }
         // Without a row its stretch was deleted.
         let Some((slot, mut row)) = found else { return Ok(None) };
-        let ordinal = row.ordinal + 1;
+        let (end, ordinal) = (row.end(), row.ordinal + 1);
         let target = ordinal & (ordinal - 1);
         let mut jump = Back { block, slot, end: row.end(), last_time: row.last_time };
         while row.ordinal > target {
@@ -317,20 +370,20 @@ impl Blocks {
                 None => break,
             }
         }
-        Ok(Some(Lead { origin: *origin, ordinal, prev: (block, slot), jump }))
+        Ok(Some(Lead { origin: of.origin, end, ordinal, prev: (block, slot), jump }))
     }
 
     /// The block that a link leads to, with the queue's row; where damage took that, an older one.
     fn linked(
         &self,
-        of: (&str, i32),
+        of: Of<'_>,
         (begin, slot): (u64, u32),
     ) -> Result<Option<(BlockFile<'_>, Row)>, BlockError> {
         let mut block = match self.block(begin) {
             Err(BlockError::Missing(_)) if begin < self.first() => return Ok(None),
             block => block?,
         };
-        if let Some((_, row)) = block.linked(of, slot)? {
+        if let Some((_, row)) = of.linked(&mut block, slot)? {
             return Ok(Some((block, row)));
         }
         Ok(self.find_below(of, begin)?.map(|(block, _, row)| (block, row)))
@@ -339,12 +392,15 @@ impl Blocks {
     /// The newest block below a position that holds a queue.
     fn find_below(
         &self,
-        (topic, queue): (&str, i32),
+        of: Of<'_>,
         position: u64,
     ) -> Result<Option<(BlockFile<'_>, u32, Row)>, BlockError> {
         for block in self.below(position) {
             let mut block = block?;
-            if let Some((slot, row)) = block.find(topic, queue)? {
+            if block.head.end <= of.origin {
+                break;
+            }
+            if let Some((slot, row)) = of.find(&mut block)? {
                 return Ok(Some((block, slot, row)));
             }
         }
@@ -355,7 +411,7 @@ impl Blocks {
     /// that. `None`: it was deleted, or is newer than all blocks.
     fn follow(
         &self,
-        of: (&str, i32),
+        of: Of<'_>,
         link: Link,
         wanted: i64,
     ) -> Result<Option<(BlockFile<'_>, Row)>, BlockError> {
@@ -379,7 +435,7 @@ impl Blocks {
     /// it leads to still does, else to the block before.
     fn step_back(
         &self,
-        of: (&str, i32),
+        of: Of<'_>,
         row: &Row,
         may_jump: impl Fn(&Back) -> bool,
         reaches: impl Fn(&Row) -> bool,
@@ -387,6 +443,7 @@ impl Blocks {
         let jump = row.jump.filter(may_jump).map(|jump| (jump.block, jump.slot));
         for target in [jump, row.prev].into_iter().flatten() {
             if let Some(older) = self.linked(of, target)?
+                && older.1.end() <= row.first
                 && reaches(&older.1)
             {
                 return Ok(Some(older));
@@ -400,18 +457,18 @@ impl Blocks {
     pub fn entries(
         &self,
         of: (&str, i32),
-        link: Link,
+        chain: Chain,
         from: i64,
         count: usize,
     ) -> Result<Vec<(i64, Entry)>, BlockError> {
-        let mut found = self.ahead.take(link, from);
+        let mut found = self.ahead.take(chain, from);
         if found.len() < count {
             let next = found.last().map_or(from, |(last, _)| last + 1);
             let more = count - found.len();
-            found.extend(self.read_entries(of, link, next, more, ENTRIES_AHEAD)?);
+            found.extend(self.read_entries(of, chain, next, more, ENTRIES_AHEAD)?);
         }
         if found.len() > count {
-            self.ahead.keep(link, found.split_off(count));
+            self.ahead.keep(chain, found.split_off(count));
         }
         Ok(found)
     }
@@ -420,11 +477,12 @@ impl Blocks {
     fn read_entries(
         &self,
         of: (&str, i32),
-        link: Link,
+        Chain { newest: link, origin }: Chain,
         from: i64,
         count: usize,
         ahead: usize,
     ) -> Result<Vec<(i64, Entry)>, BlockError> {
+        let of = Of::new(of, origin);
         let mut found = Vec::new();
         let mut next = from;
         for _ in 0..BLOCKS_MAX {
@@ -444,10 +502,10 @@ impl Blocks {
     pub fn entry(
         &self,
         of: (&str, i32),
-        link: Link,
+        chain: Chain,
         offset: i64,
     ) -> Result<Option<Entry>, BlockError> {
-        let found = self.read_entries(of, link, offset, 1, 1)?;
+        let found = self.read_entries(of, chain, offset, 1, 1)?;
         Ok(found.first().filter(|(at, _)| *at == offset).map(|(_, entry)| *entry))
     }
 
@@ -456,9 +514,10 @@ impl Blocks {
     pub fn seek_time(
         &self,
         of: (&str, i32),
-        link: Link,
+        Chain { newest: link, origin }: Chain,
         time: i64,
     ) -> Result<Option<i64>, BlockError> {
+        let of = Of::new(of, origin);
         let Some((mut block, mut row)) = self.linked(of, (link.block, link.slot))? else {
             return Ok(None);
         };
@@ -475,7 +534,7 @@ impl Blocks {
     /// Ends a search by time.
     pub fn finish(&self, of: (&str, i32), seek: &Seek) -> Result<i64, BlockError> {
         let older = match seek.older {
-            Some(link) => self.seek_time(of, link, seek.first)?,
+            Some(chain) => self.seek_time(of, chain, seek.first)?,
             None => None,
         };
         Ok(seek.finish(older))
@@ -539,26 +598,38 @@ impl Blocks {
         Ok(block.entries(&row, offset, 1)?.first().copied())
     }
 
+    /// Topics that state changes delete: what is older of their names is of earlier ones.
+    fn deleted_by<'c>(&self, changes: &'c [(u64, Vec<u8>)]) -> BTreeSet<Cow<'c, str>> {
+        changes.iter().filter_map(|(_, change)| (self.deleted)(change)).collect()
+    }
+
     /// For a block that is made again: the newest older block of each of its queues.
     pub fn older(&self, new: &NewBlock) -> Result<Older, BlockError> {
         let mut older = Older::new();
         // A queue that begins here has nothing older.
-        let wanted = new.queues.values().filter(|queue| queue.first > 0).count();
+        let firsts = new.queues.iter().map(|(at, queue)| (at.clone(), queue.first));
+        let mut wanted: BTreeMap<(String, i32), i64> = firsts.collect();
+        let changes = block::split_changes(&new.changes).unwrap_or_default();
+        let deleted = self.deleted_by(&changes);
+        wanted.retain(|(topic, _), first| *first > 0 && !deleted.contains(&**topic));
         for block in self.below(new.begin) {
-            if older.len() >= wanted {
+            if wanted.is_empty() {
                 break;
             }
             let mut block = block?;
             let begin = block.head.begin;
             for (slot, (topic, row)) in block.directory()?.into_iter().enumerate() {
                 let at = (topic, row.queue);
-                // A topic that was made again begins anew.
-                let follows = new.queues.get(&at).is_some_and(|queue| row.end() <= queue.first);
-                if follows && !older.contains_key(&at) {
-                    let link = Link { block: begin, slot: slot as u32, ordinal: row.ordinal };
-                    older.insert(at, (link, row.origin));
+                // Where damage took the deletion, a topic that was made again begins anew all the same.
+                if wanted.get(&at).is_some_and(|first| row.end() <= *first) {
+                    wanted.remove(&at);
+                    let newest = Link { block: begin, slot: slot as u32, ordinal: row.ordinal };
+                    older.insert(at, Chain { newest, origin: row.origin });
                 }
             }
+            let changes = block.changes()?;
+            let deleted = self.deleted_by(&changes);
+            wanted.retain(|(topic, _), _| !deleted.contains(&**topic));
         }
         Ok(older)
     }
@@ -567,6 +638,8 @@ impl Blocks {
 /// Where a queue's older blocks are: see [`block::Row`].
 struct Lead {
     origin: u64,
+    /// Behind the last offset there.
+    end: i64,
     ordinal: u32,
     prev: (u64, u32),
     jump: Back,
@@ -582,12 +655,7 @@ struct Opened<'a> {
 
 impl Opened<'_> {
     /// The row that a link leads to, if it is there.
-    fn row(
-        &mut self,
-        of: (&str, i32),
-        begin: u64,
-        slot: u32,
-    ) -> Result<Option<(u32, Row)>, BlockError> {
+    fn row(&mut self, of: Of<'_>, begin: u64, slot: u32) -> Result<Option<(u32, Row)>, BlockError> {
         if !self.open.contains_key(&begin) {
             if self.open.len() >= BLOCKS_OPEN_MAX {
                 self.open.clear();
@@ -599,7 +667,7 @@ impl Opened<'_> {
             self.open.insert(begin, block);
         }
         match self.open.get_mut(&begin) {
-            Some(Some(block)) => block.linked(of, slot),
+            Some(Some(block)) => of.linked(block, slot),
             _ => Ok(None),
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::PhysicalOffset;
-use crate::index::block::Link;
+use crate::index::block::{Chain, Link};
 use crate::limits::GAP_MAX;
 use crate::read::Place;
 
@@ -109,7 +109,7 @@ pub struct Older {
 pub enum Look<T> {
     Here(T),
     /// In the blocks.
-    Older(Link),
+    Older(Chain),
 }
 
 /// A search by time that is done in memory; a part of it may be left for the blocks.
@@ -120,7 +120,7 @@ pub struct Seek {
     /// The answer if the blocks hold none.
     low: i64,
     /// Where to look in the blocks.
-    pub older: Option<Link>,
+    pub older: Option<Chain>,
     boundary: Boundary,
     min: i64,
     end: i64,
@@ -193,6 +193,10 @@ impl Queue {
     /// Position of the first message that the queue ever held.
     pub fn origin(&self) -> u64 {
         self.origin
+    }
+
+    fn chain(&self, older: Older) -> Chain {
+        Chain { newest: older.link, origin: self.origin }
     }
 
     /// Adds the message with the offset [`Queue::next`].
@@ -274,7 +278,7 @@ impl Queue {
     pub fn look(&self, offset: i64) -> Look<Option<Entry>> {
         match self.older() {
             Some(older) if (self.min..self.first_here()).contains(&offset) => {
-                Look::Older(older.link)
+                Look::Older(self.chain(older))
             }
             _ => Look::Here(self.here(offset)),
         }
@@ -286,7 +290,7 @@ impl Queue {
             (Some(older), Look::Older(_)) if offset == self.first_here() => {
                 Look::Here(Some(older.last_time))
             }
-            (_, Look::Older(link)) => Look::Older(link),
+            (_, Look::Older(chain)) => Look::Older(chain),
             (_, Look::Here(entry)) => Look::Here(entry.map(|entry| entry.store_timestamp)),
         }
     }
@@ -329,7 +333,7 @@ impl Queue {
         }
         let low = low.min(end).max(self.min);
         let older = self.older().filter(|older| low == here && older.last_time >= first);
-        let older = older.filter(|_| self.min < here).map(|older| older.link);
+        let older = older.filter(|_| self.min < here).map(|older| self.chain(older));
         Seek { first, low, older, boundary, min: self.min, end }
     }
 
@@ -395,17 +399,18 @@ mod tests {
         assert_eq!(range, [4095, 4096, 4097, 4098]);
         let link = Link { block: 0, slot: 0, ordinal: 0 };
         let older = Older { link, last_time: entry(4_999).store_timestamp };
+        let chain = Chain { newest: link, origin: 0 };
         // A block of an earlier topic of this name.
         queue.adopt(older, 5_000, PhysicalOffset(4_999 * 100));
         assert_eq!(queue.look(4_999), Look::Here(Some(entry(4_999))));
         queue.adopt(older, 5_000, PhysicalOffset(5_000 * 100));
         assert_eq!((queue.min(), queue.first_here(), queue.next()), (0, 5_000, 10_000));
-        assert_eq!(queue.look(4_999), Look::Older(link));
+        assert_eq!(queue.look(4_999), Look::Older(chain));
         assert_eq!(queue.look(5_000), Look::Here(Some(entry(5_000))));
         assert_eq!(queue.time_before(5_000), Look::Here(Some(entry(4_999).store_timestamp)));
-        assert_eq!(queue.time_before(4_999), Look::Older(link));
+        assert_eq!(queue.time_before(4_999), Look::Older(chain));
         queue.raise_min(3_000);
-        assert_eq!((queue.look(2_999), queue.look(3_000)), (Look::Here(None), Look::Older(link)));
+        assert_eq!((queue.look(2_999), queue.look(3_000)), (Look::Here(None), Look::Older(chain)));
         queue.raise_min(20_000);
         assert_eq!((queue.min(), queue.next(), queue.older()), (10_000, 10_000, None));
         queue.push(&entry(10_000));

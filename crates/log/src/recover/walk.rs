@@ -275,7 +275,8 @@ impl<'a> Walk<'a> {
                     replay.record(&record, listed.crc);
                 }
                 damaged => {
-                    damaged.iter().for_each(|record| replay.lost(record));
+                    let here = |record: &&View<'_>| record.physical_offset == position.0;
+                    damaged.iter().filter(here).for_each(|record| replay.lost(record));
                     self.lose(position, end, "record");
                 }
             }

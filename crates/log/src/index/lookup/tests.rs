@@ -19,7 +19,7 @@ fn entry(block: u64, n: u64) -> Entry {
     Entry { place, tags_code: 0, store_timestamp: (block * 1000 + n) as i64 }
 }
 
-/// Blocks as housekeeping makes them. Queue `q` of the one topic is in every block whose number
+/// Blocks as housekeeping makes them; a state change is the name of the topic that it deletes. Queue `q` of the one topic is in every block whose number
 /// `q` divides, with two messages each; a key in every block.
 fn sparse(disk: &FaultDisk, count: u64, queues: &[i32]) -> (Blocks, Older) {
     let disk: Arc<dyn Disk> = Arc::new(disk.clone());
@@ -33,7 +33,8 @@ fn sparse(disk: &FaultDisk, count: u64, queues: &[i32]) -> (Blocks, Older) {
     }
     let files = Arc::new(Files::open(disk, dir, file_size).unwrap());
     let identity = Identity { number: [1; 16], writer: 2 };
-    let blocks = Blocks::open(files, dir.to_owned(), identity, |_| None).unwrap();
+    let deleted: DeletedTopic = |change| std::str::from_utf8(change).ok().map(Cow::Borrowed);
+    let blocks = Blocks::open(files, dir.to_owned(), identity, deleted).unwrap();
     blocks.reach_to(PhysicalOffset(0));
     let mut older = Older::new();
     for block in 0..count {
@@ -50,8 +51,8 @@ fn sparse(disk: &FaultDisk, count: u64, queues: &[i32]) -> (Blocks, Older) {
         blocks.lead_back(&mut new, &older).unwrap();
         blocks.add(&new).unwrap();
         for (slot, (at, queue)) in (0..).zip(&new.queues) {
-            let link = Link { block: begin, slot, ordinal: queue.ordinal };
-            older.insert(at.clone(), (link, queue.origin));
+            let newest = Link { block: begin, slot, ordinal: queue.ordinal };
+            older.insert(at.clone(), Chain { newest, origin: queue.origin });
         }
     }
     (blocks, older)
@@ -61,8 +62,8 @@ fn of(queue: i32) -> (&'static str, i32) {
     ("t", queue)
 }
 
-fn link(older: &Older, queue: i32) -> Link {
-    older[&("t".to_owned(), queue)].0
+fn chain(older: &Older, queue: i32) -> Chain {
+    older[&("t".to_owned(), queue)]
 }
 
 #[test]
@@ -77,15 +78,15 @@ fn a_look_up_reads_a_few_pages_of_many_blocks() {
         let last = 9_999 / queue as u64;
         for number in (0..=last).step_by((last / 20).max(1) as usize) {
             let (offset, block) = (number as i64 * 2 + 1, number * queue as u64);
-            let link = link(&older, queue);
+            let chain = chain(&older, queue);
             let needed = reads(&mut || {
-                assert_eq!(blocks.entry(of(queue), link, offset).unwrap(), Some(entry(block, 1)));
+                assert_eq!(blocks.entry(of(queue), chain, offset).unwrap(), Some(entry(block, 1)));
             });
             // The head, a row and the entries of at most about the square of the logarithm.
             assert!(needed < 200, "{needed} reads for {queue}:{offset}");
             let time = entry(block, 1).store_timestamp;
             let needed = reads(&mut || {
-                assert_eq!(blocks.seek_time(of(queue), link, time).unwrap(), Some(offset));
+                assert_eq!(blocks.seek_time(of(queue), chain, time).unwrap(), Some(offset));
             });
             assert!(needed < 400, "{needed} reads for the time of {queue}:{offset}");
         }
@@ -101,7 +102,7 @@ fn a_look_up_reads_a_few_pages_of_many_blocks() {
 fn entries_go_on_over_blocks_and_begin_where_deletion_ended() {
     let (blocks, older) = sparse(&FaultDisk::default(), 40, &[1, 3]);
     let offsets = |queue, from, count| -> Vec<i64> {
-        let found = blocks.entries(of(queue), link(&older, queue), from, count).unwrap();
+        let found = blocks.entries(of(queue), chain(&older, queue), from, count).unwrap();
         found.into_iter().map(|(offset, _)| offset).collect()
     };
     assert_eq!(offsets(3, 5, 4), [5, 6, 7, 8]);
@@ -116,8 +117,8 @@ fn entries_go_on_over_blocks_and_begin_where_deletion_ended() {
         assert_eq!(offsets(1, from, 2), [20, 21]);
     }
     assert_eq!(offsets(3, 0, 2), [8, 9]);
-    assert_eq!(blocks.seek_time(of(1), link(&older, 1), 0).unwrap(), Some(20));
-    assert_eq!(blocks.seek_time(of(1), link(&older, 1), 39_002).unwrap(), None);
+    assert_eq!(blocks.seek_time(of(1), chain(&older, 1), 0).unwrap(), Some(20));
+    assert_eq!(blocks.seek_time(of(1), chain(&older, 1), 39_002).unwrap(), None);
 }
 
 #[test]
@@ -168,11 +169,11 @@ fn a_block_that_was_made_again_without_a_queue_hides_no_other() {
     let queues = [(("t".to_owned(), 2), NewQueue { entries, ..NewQueue::default() })].into();
     let again = NewBlock { end: STRETCH, queues, again: true, ..NewBlock::default() };
     blocks.add(&again).unwrap();
-    let all = |queue| blocks.entries(of(queue), link(&older, queue), 0, 10).unwrap();
+    let all = |queue| blocks.entries(of(queue), chain(&older, queue), 0, 10).unwrap();
     let offsets = |queue| all(queue).iter().map(|(offset, _)| *offset).collect::<Vec<_>>();
     assert_eq!((offsets(1), offsets(2)), (vec![2, 3, 4, 5], vec![0, 1, 2, 3]));
     assert_eq!(all(2)[0].1, entry(0, 0));
-    assert_eq!(blocks.seek_time(of(1), link(&older, 1), 0).unwrap(), Some(2));
+    assert_eq!(blocks.seek_time(of(1), chain(&older, 1), 0).unwrap(), Some(2));
     // Seed 223: one that follows such a block leads on to what lies before that.
     let queues = [(("t".to_owned(), 2), NewQueue::default())].into();
     let (begin, end) = (2 * STRETCH, 3 * STRETCH);
@@ -185,7 +186,67 @@ fn a_block_that_was_made_again_without_a_queue_hides_no_other() {
         NewBlock { begin: end, end: end + STRETCH, queues: queues.into(), ..NewBlock::default() };
     blocks.lead_back(&mut next, &older).unwrap();
     assert_eq!(next.queues[&("t".to_owned(), 1)].prev, Some((STRETCH, 0)));
-    assert_eq!(blocks.seek_time(of(2), link(&older, 2), 0).unwrap(), Some(0));
+    assert_eq!(blocks.seek_time(of(2), chain(&older, 2), 0).unwrap(), Some(0));
+}
+
+/// Adds a block with two messages of queue 1.
+fn add(blocks: &Blocks, number: u64, first: i64, older: Option<Chain>) -> (NewBlock, Chain) {
+    let (name, begin) = (("t".to_owned(), 1), number * STRETCH);
+    let entries = vec![entry(number, 0), entry(number, 1)];
+    let queue = NewQueue { first, entries, origin: begin, ..NewQueue::default() };
+    let queues = [(name.clone(), queue)].into();
+    let mut new = NewBlock { begin, end: begin + STRETCH, queues, ..NewBlock::default() };
+    let older = older.into_iter().map(|chain| (name.clone(), chain)).collect();
+    blocks.lead_back(&mut new, &older).unwrap();
+    blocks.add(&new).unwrap();
+    let NewQueue { ordinal, origin, .. } = new.queues[&name];
+    (new, Chain { newest: Link { block: begin, slot: 0, ordinal }, origin })
+}
+
+/// Seeds 100544 and 101138 of the simulation.
+#[test]
+fn messages_of_an_earlier_topic_do_not_stand_for_those_that_damage_took() {
+    let (blocks, _) = sparse(&FaultDisk::default(), 6, &[7]);
+    let (_, old) = add(&blocks, 1, 0, None);
+    let (_, old) = add(&blocks, 2, 2, Some(old));
+    // The topic was deleted and made again.
+    let (first, new) = add(&blocks, 3, 0, None);
+    let (_, newer) = add(&blocks, 4, 2, Some(new));
+    let offsets = |chain| -> Vec<i64> {
+        let found = blocks.entries(of(1), chain, 0, 10).unwrap();
+        found.iter().map(|(offset, _)| *offset).collect()
+    };
+    assert_eq!(offsets(newer), [0, 1, 2, 3]);
+    // Damage to the log took the queue from the block that is made again.
+    let again = NewBlock { queues: BTreeMap::new(), again: true, ..first };
+    blocks.add(&again).unwrap();
+    assert_eq!(offsets(newer), [2, 3]);
+    assert!(offsets(new).is_empty());
+    assert_eq!(blocks.seek_time(of(1), newer, 0).unwrap(), Some(2));
+    // What follows leads to neither; nor does what only seems to follow the earlier topic.
+    assert_eq!(add(&blocks, 5, 2, Some(new)).0.queues[&("t".to_owned(), 1)].prev, None);
+    // Seed 203570: damage took the state changes, too.
+    assert_eq!(add(&blocks, 5, 3, Some(old)).0.queues[&("t".to_owned(), 1)].prev, None);
+}
+
+#[test]
+fn a_block_that_is_made_again_leads_to_no_earlier_topic() {
+    for deletes in [false, true] {
+        let (blocks, _) = sparse(&FaultDisk::default(), 4, &[7]);
+        let (_, old) = add(&blocks, 1, 0, None);
+        let (begin, end) = (2 * STRETCH, 3 * STRETCH);
+        let mut between = NewBlock { begin, end, ..NewBlock::default() };
+        if deletes {
+            between.changes.extend(begin.to_be_bytes());
+            between.changes.extend([0, 0, 0, 1, b't']);
+        }
+        blocks.add(&between).unwrap();
+        // Of the topic that was made again the first two messages are lost.
+        let queues = [(("t".to_owned(), 1), NewQueue { first: 2, ..NewQueue::default() })].into();
+        let again = NewBlock { begin: end, queues, again: true, ..NewBlock::default() };
+        let older = blocks.older(&again).unwrap();
+        assert_eq!(older.into_values().next(), (!deletes).then_some(old));
+    }
 }
 
 #[test]
@@ -208,7 +269,7 @@ fn a_block_that_is_gone_is_missed_by_every_look_up() {
                 };
                 assert!(missed, "block {gone}");
             };
-            missed(blocks.entry(of(1), link(&older, 1), offset).err());
+            missed(blocks.entry(of(1), chain(&older, 1), offset).err());
             missed(blocks.keys(hash, &(i64::MIN..=i64::MAX), 10).err());
             missed(blocks.at(at, ("t", 1, offset)).err());
             missed(blocks.check_directories(PhysicalOffset(3 * STRETCH)).err());
@@ -225,15 +286,15 @@ fn a_flipped_bit_is_noticed_wherever_it_is() {
     let file = disk.open(&path, Open::Write).unwrap();
     for at in (0..whole.len()).step_by(37) {
         file.write_at(&[&[whole[at] ^ 4]], at as u64).unwrap();
-        let read = blocks.entry(of(1), link(&older, 1), 3);
+        let read = blocks.entry(of(1), chain(&older, 1), 3);
         assert!(matches!(read, Err(BlockError::Damaged(STRETCH))), "{at}: {read:?}");
         file.write_at(&[&whole[at..=at]], at as u64).unwrap();
     }
-    assert_eq!(blocks.entry(of(1), link(&older, 1), 3).unwrap(), Some(entry(1, 1)));
+    assert_eq!(blocks.entry(of(1), chain(&older, 1), 3).unwrap(), Some(entry(1, 1)));
     // Cut, and empty.
     for size in [4095, 0] {
         file.set_size(size).unwrap();
-        assert!(matches!(blocks.entry(of(1), link(&older, 1), 3), Err(BlockError::Damaged(_))));
+        assert!(matches!(blocks.entry(of(1), chain(&older, 1), 3), Err(BlockError::Damaged(_))));
     }
 }
 
@@ -242,7 +303,7 @@ fn a_consumer_that_goes_on_finds_what_was_read_ahead() {
     // Two entries of each block are in one page: ten blocks, twenty entries.
     let (blocks, older) = sparse(&FaultDisk::default(), 10, &[1]);
     let take = |from, count| -> Vec<i64> {
-        let found = blocks.entries(of(1), link(&older, 1), from, count).unwrap();
+        let found = blocks.entries(of(1), chain(&older, 1), from, count).unwrap();
         found.into_iter().map(|(offset, _)| offset).collect()
     };
     assert_eq!(take(4, 1), [4]);
