@@ -182,6 +182,7 @@ impl<'e> World<'e> {
                     self.made(Completion { origin, answer, confirm_at }, at)?;
                 }
                 Answer::Later(work) => self.push_job(Job::Later { origin, work }),
+                Answer::Steps(steps) => self.push_job(Job::Steps { origin, steps }),
                 Answer::Cold(pull) => self.push_job(Job::Cold { origin, pull }),
             }
         }
@@ -340,6 +341,7 @@ impl<'e> World<'e> {
         let Some(job) = broker.jobs.pop_front() else { return Ok(()) };
         let (origin, reply) = match job {
             Job::Later { origin, work } => (origin, work()),
+            Job::Steps { origin, mut steps } => (origin, broker.run(&mut steps)),
             Job::Cold { origin, pull } => (origin, pull.read(&broker.engine.blocks).reply),
             Job::Load(load) => {
                 let (answers, _) = load.read(&broker.engine.blocks);

@@ -7,7 +7,7 @@
 //! - [`requests`]: one file for each request, in the order parse → check → apply → reply.
 //! - [`state`]: what survives a crash, changed only by what is in the log ([`change`]).
 //! - [`topics`], [`groups`], [`offsets`], [`schedule`]: its parts.
-//! - [`members`], [`locks`], [`park`], [`load`]: what is gone with the connection or the process.
+//! - [`members`], [`locks`], [`park`], [`load`], [`rates`]: what is gone with the connection or the process.
 //! - [`keeper`]: index blocks and snapshots of it, made beside the turns; what a start finds of
 //!   them is in `takeover`; [`links`]: from these to those.
 //! - [`watermark`]: what is confirmed becomes visible and wakes waiting pulls.
@@ -27,6 +27,7 @@ pub mod members;
 pub mod offsets;
 pub mod output;
 pub mod park;
+pub mod rates;
 pub mod request;
 pub mod requests;
 pub mod schedule;

@@ -51,6 +51,11 @@ pub const CLIENT_EXPIRY_MS: i64 = 120_000;
 pub const LOCK_EXPIRY_MS: i64 = 60_000;
 /// Locks of one group.
 pub const LOCKS_MAX: usize = 100_000;
+/// Topics, and topics that a group reads, of which it is known how much there was lately: about 1 KiB each.
+/// Those beyond are not told of until others have been idle for a day.
+pub const RATES_MAX: usize = 20_000;
+/// Topics that are looked at in one turn, every ten seconds, for whether they were idle that long.
+pub const IDLE_STEP: usize = 10_000;
 /// Queues that housekeeping asks the engine about at once: the engine waits for that.
 pub const KEEPER_STEP: usize = 256;
 /// Bytes that a start reads of index blocks behind the last snapshot, unless that is larger itself.

@@ -23,6 +23,7 @@ use kerolox_protocol::tags::TagFilter;
 use crate::limits::{PULL_BYTES_MAX, PULL_SCAN_MAX, QUERY_BYTES_MAX};
 use crate::request::Origin;
 use crate::topics::TopicId;
+use crate::turn::Engine;
 
 /// A connection: given by the shell, never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -59,7 +60,13 @@ pub enum Answer {
     Later(Box<dyn FnOnce() -> Reply + Send>),
     /// Messages that are no longer in memory.
     Cold(Box<ColdPull>),
+    /// A look at more of the state than a turn has time for.
+    Steps(Steps),
 }
+
+/// Looks at a part of the state each time it is called, between turns, on another thread, until it has what
+/// the reply is made of.
+pub type Steps = Box<dyn FnMut(&Engine) -> Option<Box<dyn FnOnce() -> Reply + Send>> + Send>;
 
 /// A request that the broker sends to a client.
 pub struct Push {
@@ -218,6 +225,7 @@ pub(crate) fn is_at(entry: &Entry, at: PhysicalOffset, bytes: &[u8]) -> bool {
 #[derive(Debug)]
 pub struct ColdPull {
     pub topic: TopicId,
+    pub group: ByteString,
     pub pulled: Pulled,
     pub messages: ColdMessages,
     /// What was confirmed when it was asked for.
@@ -392,6 +400,7 @@ mod tests {
             let place = Place { offset: PhysicalOffset(at), size: 100, crc: 1 };
             let pull = ColdPull {
                 topic,
+                group: "g".into(),
                 pulled: Pulled { next_begin_offset: 8, ..Pulled::default() },
                 messages: ColdMessages::Here(vec![(7, place)]),
                 confirmed: PhysicalOffset(2 * FILE_SIZE),
@@ -421,6 +430,7 @@ mod tests {
         let place = Place { offset: PhysicalOffset(100), size: 100, crc: 1 };
         let pull = || ColdPull {
             topic,
+            group: "g".into(),
             pulled: Pulled { next_begin_offset: 8, ..Pulled::default() },
             messages: ColdMessages::Here(vec![(7, place)]),
             confirmed: PhysicalOffset(FILE_SIZE),

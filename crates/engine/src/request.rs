@@ -4,10 +4,12 @@
 use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
+use bytestring::ByteString;
 use kerolox_protocol::json;
 use kerolox_protocol::remoting::admin::{
-    ConsumeStatsQuestion, CreateTopic, DeleteGroup, GroupConfig, GroupQuestion, ProducerGroup,
-    ResetOffset, TopicQuestion,
+    BrokerConsumeStatsQuestion, CloneOffsets, ConsumeQueueQuestion, ConsumeStatsQuestion,
+    CorrectionQuestion, CreateTopic, DeleteGroup, GroupConfig, GroupConfigs, GroupInTopic,
+    GroupQuestion, ProducerGroup, ResetOffset, StatsQuestion, TopicConfigs, TopicQuestion,
 };
 use kerolox_protocol::remoting::client::{
     CheckClientConfig, ConsumeDirectly, ConsumerGroup, Heartbeat, RunningInfo, Unregister,
@@ -75,20 +77,33 @@ pub enum Request {
     Lock(LockBatch),
     Unlock(LockBatch),
     CreateTopic(CreateTopic),
+    CreateTopics(TopicConfigs),
     DeleteTopic(TopicQuestion),
     TopicConfig(TopicQuestion),
     AllTopics,
     SystemTopics,
     CreateGroup(GroupConfig),
+    CreateGroups(GroupConfigs),
     DeleteGroup(DeleteGroup),
     GroupConfig(GroupQuestion),
     AllGroups,
     AllOffsets,
     TopicStats(TopicQuestion),
     ConsumeStats(ConsumeStatsQuestion),
+    BrokerConsumeStats(BrokerConsumeStatsQuestion),
+    ViewStats(StatsQuestion),
+    ConsumeTimeSpan(GroupInTopic),
     GroupsOfTopic(TopicQuestion),
+    TopicsOfGroup(GroupQuestion),
+    SubscriptionOfGroup(GroupInTopic),
+    CorrectionOffsets(CorrectionQuestion),
+    CloneOffsets(CloneOffsets),
+    ConsumeQueue(ConsumeQueueQuestion),
+    /// 306, 316: what they clean up in Apache's broker is never there.
+    NothingToClean,
     ConsumerConnections(ConsumerGroup),
     ProducerConnections(ProducerGroup),
+    AllProducers,
     ResetOffset(ResetOffset),
     RunningInfo(RunningInfo),
     ConsumeDirectly(ConsumeDirectly),
@@ -106,6 +121,7 @@ pub enum Request {
     /// A cold pull was answered.
     Served {
         topic: TopicId,
+        group: ByteString,
         messages: u64,
         bytes: u64,
     },
@@ -153,10 +169,12 @@ impl Request {
             code::LOCK_BATCH_MQ => Request::Lock(body(frame)?),
             code::UNLOCK_BATCH_MQ => Request::Unlock(body(frame)?),
             code::UPDATE_AND_CREATE_TOPIC => Request::CreateTopic(CreateTopic::read(frame)?),
+            code::UPDATE_AND_CREATE_TOPIC_LIST => Request::CreateTopics(body(frame)?),
             code::DELETE_TOPIC_IN_BROKER => Request::DeleteTopic(TopicQuestion::read(frame)?),
             code::GET_TOPIC_CONFIG => Request::TopicConfig(TopicQuestion::read(frame)?),
             code::GET_ALL_TOPIC_CONFIG => Request::AllTopics,
             code::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP => Request::CreateGroup(body(frame)?),
+            code::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST => Request::CreateGroups(body(frame)?),
             code::DELETE_SUBSCRIPTIONGROUP => Request::DeleteGroup(DeleteGroup::read(frame)?),
             code::GET_SUBSCRIPTIONGROUP_CONFIG => Request::GroupConfig(GroupQuestion::read(frame)?),
             code::GET_ALL_SUBSCRIPTIONGROUP_CONFIG => Request::AllGroups,
@@ -164,6 +182,21 @@ impl Request {
             code::GET_TOPIC_STATS_INFO => Request::TopicStats(TopicQuestion::read(frame)?),
             code::GET_CONSUME_STATS => Request::ConsumeStats(ConsumeStatsQuestion::read(frame)?),
             code::QUERY_TOPIC_CONSUME_BY_WHO => Request::GroupsOfTopic(TopicQuestion::read(frame)?),
+            code::GET_BROKER_CONSUME_STATS => {
+                Request::BrokerConsumeStats(BrokerConsumeStatsQuestion::read(frame)?)
+            }
+            code::VIEW_BROKER_STATS_DATA => Request::ViewStats(StatsQuestion::read(frame)?),
+            code::QUERY_CONSUME_TIME_SPAN => Request::ConsumeTimeSpan(GroupInTopic::read(frame)?),
+            code::QUERY_TOPICS_BY_CONSUMER => Request::TopicsOfGroup(GroupQuestion::read(frame)?),
+            code::QUERY_SUBSCRIPTION_BY_CONSUMER => {
+                Request::SubscriptionOfGroup(GroupInTopic::read(frame)?)
+            }
+            code::QUERY_CORRECTION_OFFSET => {
+                Request::CorrectionOffsets(CorrectionQuestion::read(frame)?)
+            }
+            code::CLONE_GROUP_OFFSET => Request::CloneOffsets(CloneOffsets::read(frame)?),
+            code::QUERY_CONSUME_QUEUE => Request::ConsumeQueue(ConsumeQueueQuestion::read(frame)?),
+            code::CLEAN_EXPIRED_CONSUMEQUEUE | code::CLEAN_UNUSED_TOPIC => Request::NothingToClean,
             code::GET_SYSTEM_TOPIC_LIST_FROM_BROKER => Request::SystemTopics,
             code::GET_CONSUMER_CONNECTION_LIST => {
                 Request::ConsumerConnections(ConsumerGroup::read(frame)?)
@@ -171,6 +204,7 @@ impl Request {
             code::GET_PRODUCER_CONNECTION_LIST => {
                 Request::ProducerConnections(ProducerGroup::read(frame)?)
             }
+            code::GET_ALL_PRODUCER_INFO => Request::AllProducers,
             code::INVOKE_BROKER_TO_RESET_OFFSET => Request::ResetOffset(ResetOffset::read(frame)?),
             code::GET_CONSUMER_RUNNING_INFO => Request::RunningInfo(RunningInfo::read(frame)?),
             code::CONSUME_MESSAGE_DIRECTLY => {

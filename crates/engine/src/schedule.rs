@@ -164,6 +164,8 @@ impl Engine {
         record.topic = &name;
         record.queue_id = queue;
         self.log.keep_together(record.size(), 1, NOTE_BYTES);
-        self.store(id, &record, now).map(drop)
+        let (appended, _) = self.store(id, &record, now)?;
+        self.count_stored(id, 1, u64::from(appended.size));
+        Ok(())
     }
 }

@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use kerolox_log::PhysicalOffset;
 use kerolox_log::index::queue::Queue;
+use kerolox_protocol::names::is_system_topic;
 use kerolox_protocol::remoting::admin::{DataVersion, TopicConfig};
 
 use crate::park::Parked;
+use crate::rates::Windows;
 
 /// A topic's number in this process. Never used twice, so a late effect cannot hit another topic.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,6 +31,10 @@ pub struct Topic {
     /// Made at the first message, offset or waiting pull.
     queues: Vec<Option<Box<QueueState>>>,
     pub counters: TopicCounters,
+    /// How much was stored lately; see [`crate::rates`].
+    pub rates: Option<Box<Windows>>,
+    /// One of the system's own.
+    pub is_system: bool,
 }
 
 /// Since the process started.
@@ -115,7 +121,9 @@ impl Topics {
         }
         let id = TopicId(self.slots.len() as u32);
         let counters = TopicCounters::default();
-        let topic = Topic { config, born: at, queues: Vec::new(), counters };
+        let is_system = is_system_topic(&name);
+        let topic =
+            Topic { config, born: at, queues: Vec::new(), counters, rates: None, is_system };
         self.slots.push(Some(Box::new(topic)));
         self.ids.insert(name, id);
         id
@@ -144,6 +152,12 @@ impl Topics {
     pub fn iter_from(&self, from: TopicId) -> impl Iterator<Item = (TopicId, &Topic)> {
         let all = (from.0..).zip(self.slots.iter().skip(from.0 as usize));
         all.filter_map(|(id, slot)| Some((TopicId(id), slot.as_deref()?)))
+    }
+
+    /// See [`Topics::iter_from`].
+    pub fn iter_mut_from(&mut self, from: TopicId) -> impl Iterator<Item = (TopicId, &mut Topic)> {
+        let all = (from.0..).zip(self.slots.iter_mut().skip(from.0 as usize));
+        all.filter_map(|(id, slot)| Some((TopicId(id), slot.as_deref_mut()?)))
     }
 
     /// See [`Topics::iter`].

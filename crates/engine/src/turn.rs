@@ -21,12 +21,13 @@ use kerolox_protocol::{properties, tags};
 
 use crate::change::Change;
 use crate::config::Config;
-use crate::limits::{OFFSETS_INTERVAL_MS, OFFSETS_STEP_MAX};
+use crate::limits::{IDLE_STEP, OFFSETS_INTERVAL_MS, OFFSETS_STEP_MAX};
 use crate::load::{Continuation, Pending};
 use crate::locks::Locks;
 use crate::members::Members;
 use crate::output::{ConnectionId, Loaded, Output, Push};
 use crate::park::Deadlines;
+use crate::rates::Rates;
 use crate::request::{Incoming, Origin, Request};
 use crate::requests;
 use crate::state::State;
@@ -73,6 +74,9 @@ pub struct Engine {
     offsets_written: i64,
     expired: i64,
     pub counters: Counters,
+    pub rates: Rates,
+    /// The next topic that may be forgotten by [`Rates::forget_if_idle`].
+    idle_from: TopicId,
 }
 
 /// Since the process started.
@@ -120,6 +124,8 @@ impl Engine {
             offsets_written: 0,
             expired: 0,
             counters: Counters::default(),
+            rates: Rates::new(),
+            idle_from: TopicId::default(),
         };
         let recovered = Change::Recovered {
             start: report.start,
@@ -135,6 +141,7 @@ impl Engine {
     /// Handles one request. `now`: ms since 1970.
     pub fn handle(&mut self, incoming: Incoming, now: i64, out: &mut Output) {
         let origin = incoming.origin;
+        self.rates.set_now(now);
         match incoming.request {
             Request::Send { header, body } => self.send(origin, &header, &body, now, out),
             Request::SendBack(header) => self.send_back(origin, header, now, out),
@@ -157,26 +164,40 @@ impl Engine {
             Request::Lock(batch) => self.lock(origin, batch, now, out),
             Request::Unlock(batch) => self.unlock(origin, batch, out),
             Request::CreateTopic(_)
+            | Request::CreateTopics(_)
             | Request::DeleteTopic(_)
             | Request::CreateGroup(_)
+            | Request::CreateGroups(_)
             | Request::DeleteGroup(_)
             | Request::ResetOffset(_)
                 if self.refuse_change(origin, out) => {}
             Request::CreateTopic(h) => self.create_topic(origin, &h, now, out),
+            Request::CreateTopics(list) => self.create_topics(origin, &list, now, out),
             Request::DeleteTopic(h) => self.delete_topic(origin, &h, now, out),
             Request::TopicConfig(h) => self.topic_config(origin, &h, out),
             Request::AllTopics => self.all_topics(origin, out),
             Request::SystemTopics => self.system_topics(origin, out),
             Request::CreateGroup(config) => self.create_group(origin, config, now, out),
+            Request::CreateGroups(list) => self.create_groups(origin, list, now, out),
             Request::DeleteGroup(h) => self.delete_group(origin, &h, now, out),
             Request::GroupConfig(h) => self.group_config(origin, &h, now, out),
             Request::AllGroups => self.all_groups(origin, out),
             Request::AllOffsets => self.all_offsets(origin, out),
             Request::TopicStats(h) => self.topic_stats(origin, &h, out),
             Request::ConsumeStats(h) => self.consume_stats(origin, &h, out),
+            Request::BrokerConsumeStats(h) => self.broker_consume_stats(origin, &h, out),
+            Request::ViewStats(h) => self.view_stats(origin, &h, out),
+            Request::ConsumeTimeSpan(h) => self.consume_time_span(origin, &h, now, out),
+            Request::TopicsOfGroup(h) => self.topics_of_consumer(origin, &h, out),
+            Request::SubscriptionOfGroup(h) => self.subscription_of_consumer(origin, &h, out),
+            Request::CorrectionOffsets(h) => self.correction_offsets(origin, &h, out),
+            Request::CloneOffsets(h) => self.clone_offsets(origin, &h, out),
+            Request::ConsumeQueue(h) => self.consume_queue(origin, &h, out),
+            Request::NothingToClean => out.reply(origin, Reply::ok()),
             Request::GroupsOfTopic(h) => self.groups_of_topic(origin, &h, out),
             Request::ConsumerConnections(h) => self.consumer_connections(origin, &h, out),
             Request::ProducerConnections(h) => self.producer_connections(origin, &h, out),
+            Request::AllProducers => self.all_producers(origin, out),
             Request::ResetOffset(h) => self.reset_offset(origin, &h, out),
             Request::RunningInfo(h) => self.running_info(origin, &h, now, out),
             Request::ConsumeDirectly(h) => self.consume_directly(origin, h, now, out),
@@ -184,13 +205,16 @@ impl Engine {
                 self.client_replied(origin.opaque, code, remark, body, out);
             }
             Request::Loaded { token, answers } => self.loaded(token, &answers, now, out),
-            Request::Served { topic, messages, bytes } => self.served(topic, messages, bytes),
+            Request::Served { topic, group, messages, bytes } => {
+                self.served(topic, &group, messages, bytes);
+            }
             Request::Closed => self.connection_closed(origin.connection, out),
         }
     }
 
     /// Does what time alone asks for. Called every few milliseconds.
     pub fn tick(&mut self, now: i64, out: &mut Output) {
+        self.rates.set_now(now);
         self.expire_pulls(now, out);
         if self.closed.is_none() {
             self.deliver_due(now, out);
@@ -210,6 +234,17 @@ impl Engine {
             for group in self.members.expire(now) {
                 self.notify_group(&group, out);
             }
+            self.forget_idle_rates();
+        }
+    }
+
+    /// Makes room for the rates of others, a step at a time.
+    fn forget_idle_rates(&mut self) {
+        self.rates.forget_idle_groups();
+        let from = std::mem::take(&mut self.idle_from);
+        for (id, topic) in self.state.topics.iter_mut_from(from).take(IDLE_STEP) {
+            self.rates.forget_if_idle(topic);
+            self.idle_from = id.next();
         }
     }
 

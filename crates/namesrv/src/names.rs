@@ -138,6 +138,8 @@ impl Names {
             Request::Clusters => self.clusters(caller),
             Request::Topics => self.topics(),
             Request::TopicsOfCluster { cluster } => self.topics_of_cluster(cluster),
+            Request::SystemTopics => self.system_topics(caller),
+            Request::TopicsWithFlags { of, set } => self.topics_with_flags(of, set),
             Request::DeleteTopic(header) => self.delete_topic(&header),
             Request::Register(registration) => self.register(*registration, caller, now_ms),
             Request::Unregister(header) => self.unregister(&header),

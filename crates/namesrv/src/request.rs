@@ -21,6 +21,10 @@ use crate::registration::Registration;
 /// The `MQVersion` (4.9.4) from which on clients read a route in standard JSON.
 const STANDARD_JSON_VERSION: i32 = 401;
 
+/// Bits of a topic's `topicSysFlag`.
+const UNIT: i32 = 1;
+const UNIT_SUB: i32 = 2;
+
 /// What a name server is asked.
 #[derive(Debug)]
 pub enum Request {
@@ -36,6 +40,10 @@ pub enum Request {
     Topics,
     /// 224.
     TopicsOfCluster { cluster: ByteString },
+    /// 304.
+    SystemTopics,
+    /// 311, 312, 313: topics whose `topicSysFlag` has these bits, of those bits.
+    TopicsWithFlags { of: i32, set: i32 },
     /// 216.
     DeleteTopic(DeleteTopicInNames),
     /// 103.
@@ -91,6 +99,14 @@ impl Request {
             names::GET_ALL_TOPIC_LIST_FROM_NAMESERVER => Ok(Request::Topics),
             names::GET_TOPICS_BY_CLUSTER => {
                 read(frame, |h: ClusterQuestion| Request::TopicsOfCluster { cluster: h.cluster })
+            }
+            names::GET_SYSTEM_TOPIC_LIST_FROM_NS => Ok(Request::SystemTopics),
+            names::GET_UNIT_TOPIC_LIST => Ok(Request::TopicsWithFlags { of: UNIT, set: UNIT }),
+            names::GET_HAS_UNIT_SUB_TOPIC_LIST => {
+                Ok(Request::TopicsWithFlags { of: UNIT_SUB, set: UNIT_SUB })
+            }
+            names::GET_HAS_UNIT_SUB_UNUNIT_TOPIC_LIST => {
+                Ok(Request::TopicsWithFlags { of: UNIT | UNIT_SUB, set: UNIT_SUB })
             }
             names::DELETE_TOPIC_IN_NAMESRV => read(frame, Request::DeleteTopic),
             names::REGISTER_BROKER => {
@@ -151,8 +167,10 @@ mod tests {
     #[test]
     fn exactly_the_codes_of_a_name_server_are_read() {
         let read: Vec<i32> = (0..1000).filter(|c| decode(*c, 513, &[], b"").is_some()).collect();
-        let codes =
-            [100, 101, 102, 103, 104, 105, 106, 205, 206, 216, 217, 219, 224, 322, 327, 904];
+        let codes = [
+            100, 101, 102, 103, 104, 105, 106, 205, 206, 216, 217, 219, 224, 304, 311, 312, 313,
+            322, 327, 904,
+        ];
         assert_eq!(read, codes);
     }
 

@@ -1,4 +1,4 @@
-//! Lists and deletion: 106, 206, 216, 224. In: nothing, a cluster or a topic. Out: lists, written
+//! Lists and deletion: 106, 206, 216, 224, 304, 311 to 313. In: nothing, a cluster or a topic. Out: lists, written
 //! from a snapshot of the table.
 
 use std::collections::BTreeSet;
@@ -33,6 +33,36 @@ impl Names {
     pub(crate) fn topics_of_cluster(&self, cluster: ByteString) -> Answer {
         let brokers = self.table.brokers().clone();
         Answer::later(move || topic_list(&brokers, |broker| *broker.cluster == *cluster))
+    }
+
+    /// 304: each cluster has a topic of its name, and so has each broker. The address is a broker's, whom to
+    /// ask for the rest (305).
+    pub(crate) fn system_topics(&self, caller: &Caller) -> Answer {
+        let (brokers, local_ip) = (self.table.brokers().clone(), caller.local_ip);
+        Answer::later(move || {
+            let info = cluster_info(&brokers, local_ip);
+            let addresses = info.broker_addr_table.values().flat_map(|broker| &broker.broker_addrs);
+            let broker_addr = addresses.map(|(_, address)| address.clone()).next();
+            let clusters = info.cluster_addr_table.into_iter();
+            let names: BTreeSet<String> = clusters
+                .flat_map(|(cluster, brokers)| brokers.into_iter().chain([cluster]))
+                .collect();
+            let list = TopicList { broker_addr, topic_list: names.into_iter().collect() };
+            bounded(serde_json::to_vec(&list).expect("a list of texts can be written"))
+        })
+    }
+
+    /// 311, 312, 313.
+    pub(crate) fn topics_with_flags(&self, of: i32, set: i32) -> Answer {
+        let brokers = self.table.brokers().clone();
+        Answer::later(move || {
+            let topics = brokers.iter().flat_map(|(_, broker)| broker.topics());
+            let wanted = topics.filter(|(_, queues)| queues.sys_flag & of == set);
+            let names: BTreeSet<&Arc<str>> = wanted.map(|(topic, _)| topic).collect();
+            let topic_list = names.into_iter().map(|topic| topic.to_string()).collect();
+            let list = TopicList { broker_addr: None, topic_list };
+            bounded(serde_json::to_vec(&list).expect("a list of texts can be written"))
+        })
     }
 
     /// 216: the topics of the broker in this process are left alone: that broker says itself what

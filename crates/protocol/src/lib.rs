@@ -18,5 +18,6 @@ pub mod properties;
 pub mod record;
 pub mod remoting;
 pub mod tags;
+pub mod time;
 
 pub use bytestring::ByteString;

@@ -290,6 +290,7 @@ impl Shared {
                     continue;
                 }
                 Answer::Later(work) => Job::Later { origin, work },
+                Answer::Steps(steps) => Job::Steps { origin, steps },
                 Answer::Cold(pull) => Job::Cold { origin, pull },
             };
             if !self.readers.push(job) {

@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use kerolox_engine::output::ColdAnswer;
+use kerolox_engine::output::{ColdAnswer, Steps};
 use kerolox_engine::{Answer, ColdPull, Completion, ConnectionId, Load, Origin, Request};
 use kerolox_log::index::lookup::Blocks;
 use kerolox_protocol::remoting::reply::Reply;
@@ -16,6 +16,7 @@ use crate::limits::{READS_HELD_MAX, READS_MAX};
 /// One piece of work.
 pub enum Job {
     Later { origin: Origin, work: Box<dyn FnOnce() -> Reply + Send> },
+    Steps { origin: Origin, steps: Steps },
     Cold { origin: Origin, pull: Box<ColdPull> },
     Load(Load),
 }
@@ -31,7 +32,9 @@ impl Job {
     /// Who waits for it.
     fn connection(&self) -> Option<ConnectionId> {
         match self {
-            Job::Later { origin, .. } | Job::Cold { origin, .. } => Some(origin.connection),
+            Job::Later { origin, .. } | Job::Steps { origin, .. } | Job::Cold { origin, .. } => {
+                Some(origin.connection)
+            }
             Job::Load(_) => None,
         }
     }
@@ -109,13 +112,21 @@ pub fn run(shared: &Arc<Shared>, blocks: &Blocks) {
     while let Some(job) = shared.readers.next() {
         match job {
             Job::Later { origin, work } => send(shared, origin, work()),
+            Job::Steps { origin, mut steps } => {
+                let work = loop {
+                    if let Some(work) = shared.with_core(|core, _| steps(&core.engine)) {
+                        break work;
+                    }
+                };
+                send(shared, origin, work());
+            }
             Job::Cold { origin, pull } => {
-                let topic = pull.topic;
+                let (topic, group) = (pull.topic, pull.group.clone());
                 let ColdAnswer { reply, messages, bytes, errors } = pull.read(blocks);
                 errors.iter().for_each(|error| report(error));
                 send(shared, origin, reply);
                 if messages > 0 {
-                    let served = Request::Served { topic, messages, bytes };
+                    let served = Request::Served { topic, group, messages, bytes };
                     shared.submit_own(ConnectionId(0), served);
                 }
             }

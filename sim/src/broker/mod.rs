@@ -13,6 +13,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
+use kerolox_engine::output::Steps;
 use kerolox_engine::turn::Closed;
 use kerolox_engine::{
     Answer, ColdPull, Completion, ConnectionId, Engine, Incoming, Load, Message, Origin, Output,
@@ -33,6 +34,7 @@ use crate::violation::{Checked, Violation, ensure};
 /// Work for a disk reader.
 pub(crate) enum Job {
     Later { origin: Origin, work: Box<dyn FnOnce() -> Reply + Send> },
+    Steps { origin: Origin, steps: Steps },
     Cold { origin: Origin, pull: Box<ColdPull> },
     Load(Load),
 }
@@ -228,6 +230,15 @@ impl Broker {
         Ok(())
     }
 
+    /// Looks at the state step by step.
+    pub(crate) fn run(&self, steps: &mut Steps) -> Reply {
+        loop {
+            if let Some(work) = steps(&self.engine) {
+                return work();
+            }
+        }
+    }
+
     /// Asks something that changes nothing and waits for the answer: a question of the books.
     pub(crate) fn ask(&mut self, request: Request, clock: &Clock) -> Checked<Reply> {
         let before = self.engine.log.confirm_at();
@@ -246,6 +257,9 @@ impl Broker {
         match answer {
             Some(Message::Reply(Completion { answer: Answer::Now(reply), .. })) => Ok(reply),
             Some(Message::Reply(Completion { answer: Answer::Later(work), .. })) => Ok(work()),
+            Some(Message::Reply(Completion { answer: Answer::Steps(mut steps), .. })) => {
+                Ok(self.run(&mut steps))
+            }
             Some(Message::Reply(Completion { answer: Answer::Cold(pull), .. })) => {
                 Ok(pull.read(&self.engine.blocks).reply)
             }

@@ -1,7 +1,9 @@
-//! 203, 204: which clients of a group are connected.
+//! 203, 204, 328: which clients are connected. 345: what a group subscribes to.
+
+use std::collections::BTreeMap;
 
 use kerolox_protocol::remoting::admin::{
-    Connection, ConsumerConnection, ProducerConnection, ProducerGroup,
+    Connection, ConsumerConnection, GroupInTopic, ProducerConnection, ProducerGroup, ProducerInfo,
 };
 use kerolox_protocol::remoting::client::ConsumerGroup;
 use kerolox_protocol::remoting::codes::response;
@@ -73,5 +75,39 @@ impl Engine {
             ),
         };
         out.reply(origin, reply);
+    }
+
+    /// 328: the producers of all groups.
+    pub(crate) fn all_producers(&mut self, origin: Origin, out: &mut Output) {
+        let info = |(id, client): (&String, &Client)| ProducerInfo {
+            client_id: id.clone(),
+            language: language_name(client.origin.language).to_owned(),
+            last_update_timestamp: client.seen,
+            remote_ip: format!("/{}", client.origin.peer),
+            version: client.origin.version,
+        };
+        let groups: BTreeMap<&String, Vec<ProducerInfo>> = self
+            .members
+            .producer_groups()
+            .map(|(group, clients)| (group, clients.iter().map(info).collect()))
+            .collect();
+        out.reply(origin, Reply::json(&serde_json::json!({ "data": groups })));
+    }
+
+    /// 345: what a group's clients want of a topic; nothing if none is connected.
+    pub(crate) fn subscription_of_consumer(
+        &mut self,
+        origin: Origin,
+        header: &GroupInTopic,
+        out: &mut Output,
+    ) {
+        let (group, topic) = (&*header.group, &*header.topic);
+        let members = self.members.group(group);
+        let subscription = members.and_then(|members| members.subscriptions.get(topic));
+        let mut body = serde_json::json!({ "group": group, "topic": topic });
+        if let Some(subscription) = subscription {
+            body["subscriptionData"] = serde_json::json!(subscription.data);
+        }
+        out.reply(origin, Reply::json(&body));
     }
 }

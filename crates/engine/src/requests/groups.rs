@@ -1,11 +1,11 @@
-//! 200, 201, 207, 352: consumer groups. 43: all their offsets.
+//! 200, 201, 207, 225, 352: consumer groups. 43: all their offsets.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use kerolox_protocol::names::{check_group, is_system_group, retry_topic};
 use kerolox_protocol::remoting::admin::{
-    DeleteGroup, GroupConfig, GroupQuestion, GroupTable, TopicQuestion, perm,
+    DeleteGroup, GroupConfig, GroupConfigs, GroupQuestion, GroupTable, TopicQuestion, perm,
 };
 use kerolox_protocol::remoting::codes::response;
 use kerolox_protocol::remoting::reply::Reply;
@@ -29,6 +29,14 @@ impl Engine {
             out.reply(origin, Reply::refuse(response::INVALID_PARAMETER, why));
             return;
         }
+        match self.put_group(config, now, out) {
+            Ok(()) => out.reply_at(origin, Reply::ok(), self.log.confirm_at()),
+            Err(refusal) => out.reply(origin, refusal),
+        }
+    }
+
+    /// Makes or changes a group, and makes its retry topic.
+    fn put_group(&mut self, config: GroupConfig, now: i64, out: &mut Output) -> Result<(), Reply> {
         let (name, queues) = (config.group_name.clone(), config.retry_queue_nums);
         let unchanged = self.state.groups.get(&name).is_some_and(|known| **known == config);
         if !unchanged {
@@ -36,8 +44,26 @@ impl Engine {
         }
         let retry = retry_topic(&name);
         if queues > 0 && self.state.topics.find(&retry).is_none() {
-            let made = self.make_topic(&retry, queues, perm::READ | perm::WRITE, now, out);
-            if let Err(refusal) = made {
+            self.make_topic(&retry, queues, perm::READ | perm::WRITE, now, out)?;
+        }
+        Ok(())
+    }
+
+    /// 225: all of them, or none.
+    pub(crate) fn create_groups(
+        &mut self,
+        origin: Origin,
+        list: GroupConfigs,
+        now: i64,
+        out: &mut Output,
+    ) {
+        let checks = list.group_config_list.iter().map(|config| self.check_group_config(config));
+        if let Err(why) = checks.collect::<Result<(), String>>() {
+            out.reply(origin, Reply::refuse(response::INVALID_PARAMETER, why));
+            return;
+        }
+        for config in list.group_config_list {
+            if let Err(refusal) = self.put_group(config, now, out) {
                 out.reply(origin, refusal);
                 return;
             }
@@ -88,6 +114,7 @@ impl Engine {
         let clean_offsets = header.clean_offset;
         if self.state.groups.get(group).is_some() || clean_offsets {
             self.change(&Change::GroupDelete { group: group.into(), clean_offsets }, now);
+            self.rates.forget_group(group);
         }
         if clean_offsets {
             let header = TopicQuestion { topic: retry_topic(group).into() };

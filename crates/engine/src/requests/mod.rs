@@ -2,6 +2,7 @@
 
 pub mod check_config;
 mod connections;
+mod consume_queue;
 mod forward;
 mod groups;
 mod heartbeat;

@@ -1,7 +1,11 @@
-//! 14, 15: how far a group is. 29, 30, 31, 32: how far a queue goes, and when its messages came.
+//! 14, 15: how far a group is. 308, 314: how far groups are beside each other. 29, 30, 31, 32: how far a
+//! queue goes, and when its messages came.
+
+use std::collections::BTreeMap;
 
 use kerolox_log::index::lookup::AskError;
 use kerolox_log::index::queue::{Boundary, Entry, Look, Queue};
+use kerolox_protocol::remoting::admin::{CloneOffsets, CorrectionQuestion};
 use kerolox_protocol::remoting::codes::response;
 use kerolox_protocol::remoting::offsets::{
     OffsetReply, QueryConsumerOffset, QueueQuestion, SearchOffset, TimestampReply,
@@ -95,6 +99,70 @@ impl Engine {
         }
         let max = known.range(queue).1;
         self.state.offsets.commit(group, topic, queue, commit.min(max));
+    }
+
+    /// 308: for each queue of a topic the least offset of all other groups; `i64::MAX` where the group that
+    /// asks is the last one. Groups that are left out stay as they are (Apache's broker forgets their
+    /// offsets).
+    pub(crate) fn correction_offsets(
+        &mut self,
+        origin: Origin,
+        header: &CorrectionQuestion,
+        out: &mut Output,
+    ) {
+        let topic = &*header.topic;
+        let left_out: Vec<&str> =
+            header.filter_groups.as_deref().unwrap_or("").split(',').collect();
+        let queues =
+            self.state.topics.by_name(topic).map_or(0, |topic| topic.config.read_queue_nums);
+        let others = self.state.offsets.groups_of(topic);
+        let others: Vec<_> = others.filter(|group| !left_out.contains(&&***group)).collect();
+        let mut found: BTreeMap<i32, i64> = BTreeMap::new();
+        for queue in 0..queues {
+            let Some(own) = self.state.offsets.get(&header.compare_group, topic, queue) else {
+                continue;
+            };
+            let min = self.state.topics.by_name(topic).map_or(0, |topic| topic.range(queue).0);
+            let offsets = others.iter().filter_map(|g| self.state.offsets.get(g, topic, queue));
+            if let Some(least) = offsets.filter(|offset| *offset >= min).min() {
+                found.insert(queue, if least > own { i64::MAX } else { least });
+            }
+        }
+        out.reply(origin, Reply::json(&serde_json::json!({ "correctionOffsets": found })));
+    }
+
+    /// 314: a group goes on where another one is, in one topic or in all.
+    pub(crate) fn clone_offsets(
+        &mut self,
+        origin: Origin,
+        header: &CloneOffsets,
+        out: &mut Output,
+    ) {
+        let (from, to) = (&*header.src_group, &*header.dest_group);
+        if self.state.groups.get(to).is_none() {
+            let remark = format!("Group {to} not exist!");
+            out.reply(origin, Reply::refuse(response::SUBSCRIPTION_GROUP_NOT_EXIST, remark));
+            return;
+        }
+        let topics: Vec<String> = match header.topic.as_deref().filter(|topic| !topic.is_empty()) {
+            Some(topic) => vec![topic.to_owned()],
+            None => self.state.offsets.topics_of(from).map(|topic| topic.to_string()).collect(),
+        };
+        for topic in topics {
+            let members = self.members.group(from);
+            let reads = members.is_none_or(|members| members.subscriptions.contains_key(&topic));
+            if !reads && !header.offline {
+                continue;
+            }
+            let known = self.state.topics.by_name(&topic).map(|topic| &topic.config);
+            let queues = known.map_or(0, |c| c.read_queue_nums.max(c.write_queue_nums));
+            for queue in 0..queues {
+                if let Some(offset) = self.state.offsets.get(from, &topic, queue) {
+                    self.commit_offset(to, &topic, queue, offset);
+                }
+            }
+        }
+        out.reply(origin, Reply::ok());
     }
 
     fn on_queue(

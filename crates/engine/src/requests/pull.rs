@@ -58,6 +58,7 @@ impl Engine {
         match self.look(id, &pull, &filter) {
             Looked::Found(found) => out.answer(origin, found, None),
             Looked::NotYet(reply) => {
+                self.rates.missed();
                 let may_wait = pull.sys_flag & sys_flag::SUSPEND != 0
                     && !origin.oneway
                     && self.deadlines.count() < PARKED_MAX;
@@ -227,8 +228,7 @@ impl Engine {
             let filter = filter.clone();
             let of = (pull.topic.clone(), pull.queue_id);
             let messages = ColdMessages::Older { of, chain, from, here, filter, wanted };
-            let cold = ColdPull { topic: id, pulled, messages, confirmed: self.confirmed() };
-            return Looked::Found(Answer::Cold(Box::new(cold)));
+            return Looked::Found(self.cold(id, pull, pulled, messages));
         }
         let entries = index.range(from, max).take(PULL_SCAN_MAX);
         let (messages, next) = choose(entries, from, filter, wanted);
@@ -262,14 +262,12 @@ impl Engine {
                 Some(slice) => body.push(slice),
                 None => {
                     let messages = ColdMessages::Here(messages);
-                    let cold =
-                        ColdPull { topic: id, pulled, messages, confirmed: self.confirmed() };
-                    return Looked::Found(Answer::Cold(Box::new(cold)));
+                    return Looked::Found(self.cold(id, pull, pulled, messages));
                 }
             }
             (from, to) = (place.offset, place.offset.plus(u64::from(place.size)));
         }
-        self.served(id, messages.len() as u64, bytes as u64);
+        self.served(id, &pull.consumer_group, messages.len() as u64, bytes as u64);
         Looked::Found(Answer::Now(Reply {
             code: response::SUCCESS,
             remark: None,
@@ -278,11 +276,18 @@ impl Engine {
         }))
     }
 
+    /// An answer that a disk reader makes.
+    fn cold(&self, topic: TopicId, pull: &Pull, pulled: Pulled, messages: ColdMessages) -> Answer {
+        let (group, confirmed) = (pull.consumer_group.clone(), self.confirmed());
+        Answer::Cold(Box::new(ColdPull { topic, group, pulled, messages, confirmed }))
+    }
+
     /// Counts messages that went to consumers.
-    pub(crate) fn served(&mut self, topic: TopicId, messages: u64, bytes: u64) {
+    pub(crate) fn served(&mut self, topic: TopicId, group: &str, messages: u64, bytes: u64) {
         if let Some(topic) = self.state.topics.get_mut(topic) {
             topic.counters.messages_out += messages;
             topic.counters.bytes_out += bytes;
+            self.rates.served(group, topic.name(), messages, bytes);
         }
         self.counters.messages_out += messages;
         self.counters.bytes_out += bytes;

@@ -99,6 +99,13 @@ impl Engine {
         }
     }
 
+    /// A request stored messages: counts them for [`crate::rates`].
+    pub(crate) fn count_stored(&mut self, id: TopicId, messages: u64, bytes: u64) {
+        if let Some(topic) = self.state.topics.get_mut(id) {
+            self.rates.stored(topic, messages, bytes);
+        }
+    }
+
     /// Finds the topic to which a client may send, or makes it.
     fn topic_for_send(
         &mut self,
@@ -280,6 +287,7 @@ impl Engine {
         let store_host = record.store_host;
         self.scratch = stored;
         let (appended, queue_offset) = result?;
+        self.count_stored(id, 1, u64::from(appended.size));
         let mut msg_id = String::with_capacity(32);
         ids::push_offset_id(&mut msg_id, store_host, appended.offset.0);
         let sent = Sent {
@@ -347,6 +355,7 @@ impl Engine {
         let topic = self.state.topics.get(id).expect("just found").config.clone();
         let store_host = self.store_host(origin);
         let (mut msg_ids, mut uniques) = (String::new(), String::new());
+        let mut bytes = 0;
         let mut first_offset = None;
         let mut confirm_at = self.log.confirm_at();
         self.log.keep_together(total, inner.len(), 0);
@@ -381,7 +390,9 @@ impl Engine {
             ids::push_offset_id(&mut msg_ids, store_host, appended.offset.0);
             uniques.push_str(if made.is_empty() { asked.uniq_key } else { &made });
             confirm_at = appended.end();
+            bytes += u64::from(appended.size);
         }
+        self.count_stored(id, inner.len() as u64, bytes);
         let sent = Sent {
             msg_id: msg_ids,
             queue_id: queue,

@@ -195,7 +195,9 @@ impl Engine {
         if size > max {
             return Err(not_stored(&AppendError::TooLarge { size, max }));
         }
-        self.store(id, &again, now).map(drop).map_err(|e| not_stored(&e))
+        let (appended, _) = self.store(id, &again, now).map_err(|e| not_stored(&e))?;
+        self.count_stored(id, 1, u64::from(appended.size));
+        Ok(())
     }
 }
 

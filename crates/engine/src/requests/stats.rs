@@ -1,36 +1,51 @@
-//! 202: how far a topic's queues go. 208: how far a group is behind.
+//! 202: how far a topic's queues go. 315: how much there was lately. 208, 303, 317: how far groups are behind, and for how long. 300, 343:
+//! which groups read a topic, which topics a group.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use kerolox_log::index::lookup::Blocks;
 use kerolox_log::index::queue::Look;
 use kerolox_protocol::json::write::{MessageQueue, by_queue};
 use kerolox_protocol::names::retry_topic;
 use kerolox_protocol::remoting::admin::{
-    ConsumeStatsQuestion, OffsetWrapper, TopicOffset, TopicQuestion,
+    BrokerConsumeStatsQuestion, ConsumeStatsQuestion, GroupInTopic, GroupQuestion, OffsetWrapper,
+    QueueTimeSpan, StatsData, StatsItem, StatsQuestion, TopicOffset, TopicQuestion,
 };
 use kerolox_protocol::remoting::codes::response;
 use kerolox_protocol::remoting::reply::Reply;
+use kerolox_protocol::remoting::route::TopicList;
+use kerolox_protocol::time;
 
 use crate::output::{Answer, Output};
+use crate::rates::{Count, Lately};
 use crate::request::Origin;
 use crate::topics::Topic;
 use crate::turn::Engine;
 
-/// When the message before an offset was stored, in ms; 0 if that is not known.
-fn time_before(
-    blocks: &Blocks,
-    name: &MessageQueue,
-    (look, offset): (Look<Option<i64>>, i64),
-) -> i64 {
+/// Where it stands when the message before an offset was stored.
+type TimeBefore = (Look<Option<i64>>, i64);
+
+/// When the message before an offset was stored, in ms; `None` if that is not known.
+fn time_before(blocks: &Blocks, name: &MessageQueue, (look, offset): TimeBefore) -> Option<i64> {
     match look {
-        Look::Here(time) => time.unwrap_or(0),
+        Look::Here(time) => time,
         Look::Older(chain) => {
             let of = (&*name.topic, name.queue_id);
             let entry = blocks.ask(|blocks| blocks.entry(of, chain, offset - 1));
-            entry.ok().flatten().map_or(0, |entry| entry.store_timestamp)
+            entry.ok().flatten().map(|entry| entry.store_timestamp)
         }
     }
+}
+
+/// How far a group is in a queue; the time is still to be looked up.
+type Row = (MessageQueue, OffsetWrapper, Option<TimeBefore>);
+
+fn timed(blocks: &Blocks, rows: Vec<Row>) -> impl Iterator<Item = (MessageQueue, OffsetWrapper)> {
+    rows.into_iter().map(|(name, row, last)| {
+        let time = last.and_then(|last| time_before(blocks, &name, last));
+        (name, OffsetWrapper { last_timestamp: time.unwrap_or(0), ..row })
+    })
 }
 
 impl Engine {
@@ -59,14 +74,16 @@ impl Engine {
                 (self.queue_name(topic, queue), row, last)
             })
             .collect();
+        let minute = topic.rates.as_ref().map(|windows| windows.minute(self.rates.now()));
+        let rate = minute.map_or(0.0, |minute| minute.rate(minute.count.messages));
         let blocks = self.blocks.clone();
         let work = Box::new(move || {
             let rows = rows.into_iter().map(|(name, row, last)| {
-                let last_update_timestamp =
-                    last.map_or(0, |last| time_before(&blocks, &name, last));
+                let time = last.and_then(|last| time_before(&blocks, &name, last));
+                let last_update_timestamp = time.unwrap_or(0);
                 (name, TopicOffset { last_update_timestamp, ..row })
             });
-            Reply::body(by_queue("offsetTable", rows, ",\"topicPutTps\":0.0"))
+            Reply::body(by_queue("offsetTable", rows, &format!(",\"topicPutTps\":{rate:?}")))
         });
         out.answer(origin, Answer::Later(work), None);
     }
@@ -88,33 +105,169 @@ impl Engine {
         }
         topics.sort();
         topics.dedup();
-        let mut rows = Vec::new();
-        for topic in topics.iter().filter_map(|name| self.state.topics.by_name(name)) {
-            for queue in 0..topic.config.read_queue_nums {
-                let max = topic.range(queue).1;
-                let offset = |known: Option<i64>| known.unwrap_or(-1).max(0);
-                let name = topic.name();
-                let consumed = offset(self.state.offsets.get(group, name, queue));
-                let pulled = offset(self.state.offsets.pulled(group, name, queue));
-                let last = topic.queue(queue).map(|q| (q.index.time_before(consumed), consumed));
-                let row = OffsetWrapper {
-                    broker_offset: max,
-                    consumer_offset: consumed,
-                    last_timestamp: 0,
-                    pull_offset: pulled,
-                };
-                rows.push((self.queue_name(topic, queue), row, last));
+        // Group and topics may be many: one topic at a time.
+        let (group, blocks) = (group.to_owned(), self.blocks.clone());
+        let (mut topics, mut rows, mut rate) = (topics.into_iter(), Vec::new(), 0.0);
+        let steps = move |engine: &Engine| {
+            if let Some(name) = topics.next() {
+                if let Some(topic) = engine.state.topics.by_name(&name) {
+                    engine.rows(&group, topic, topic.config.read_queue_nums, &mut rows);
+                    rate += engine.rates.read_rate(&group, topic.name());
+                }
+                return None;
             }
+            let (blocks, rows) = (blocks.clone(), std::mem::take(&mut rows));
+            let rest = consume_rate(rate);
+            let work = move || Reply::body(by_queue("offsetTable", timed(&blocks, rows), &rest));
+            Some(Box::new(work) as Box<dyn FnOnce() -> Reply + Send>)
+        };
+        out.answer(origin, Answer::Steps(Box::new(steps)), None);
+    }
+
+    /// How far a group is in the first `queues` queues of a topic.
+    fn rows(&self, group: &str, topic: &Topic, queues: i32, rows: &mut Vec<Row>) {
+        let name = topic.name();
+        for queue in 0..queues {
+            let offset = |known: Option<i64>| known.unwrap_or(-1).max(0);
+            let consumed = offset(self.state.offsets.get(group, name, queue));
+            let pulled = offset(self.state.offsets.pulled(group, name, queue));
+            let last = topic.queue(queue).map(|q| (q.index.time_before(consumed), consumed));
+            let row = OffsetWrapper {
+                broker_offset: topic.range(queue).1,
+                consumer_offset: consumed,
+                last_timestamp: 0,
+                pull_offset: pulled.max(consumed),
+            };
+            rows.push((self.queue_name(topic, queue), row, last));
         }
+    }
+
+    /// 303: for each queue of a topic when its first and last message and the last one that a group consumed
+    /// were stored, and how long the next has been waiting.
+    pub(crate) fn consume_time_span(
+        &mut self,
+        origin: Origin,
+        header: &GroupInTopic,
+        now: i64,
+        out: &mut Output,
+    ) {
+        let Some(topic) = self.state.topics.by_name(&header.topic) else {
+            let remark = format!("topic[{}] not exist", header.topic);
+            out.reply(origin, Reply::refuse(response::TOPIC_NOT_EXIST, remark));
+            return;
+        };
+        let rows: Vec<_> = (0..topic.config.write_queue_nums)
+            .map(|queue| {
+                let (min, max) = topic.range(queue);
+                let consumed = self.state.offsets.get(&header.group, topic.name(), queue);
+                let next = consumed.unwrap_or(min).clamp(min, max);
+                let before = |offset: i64| {
+                    let index = topic.queue(queue).map(|queue| &queue.index);
+                    let index = index.filter(|_| offset > min && offset <= max);
+                    index.map(|index| (index.time_before(offset), offset))
+                };
+                let looks = [min + 1, max, next, next + 1].map(before);
+                (self.queue_name(topic, queue), looks)
+            })
+            .collect();
         let blocks = self.blocks.clone();
         let work = Box::new(move || {
-            let rows = rows.into_iter().map(|(name, row, last)| {
-                let last_timestamp = last.map_or(0, |last| time_before(&blocks, &name, last));
-                (name, OffsetWrapper { last_timestamp, ..row })
+            let rows = rows.into_iter().map(|(name, looks)| {
+                let time = |look: Option<TimeBefore>| time_before(&blocks, &name, look?);
+                let [min, max, consumed, next] = looks.map(time);
+                let [min, max] = [min, max].map(|time| time.unwrap_or(-1));
+                let consumed = consumed.unwrap_or(min);
+                QueueTimeSpan {
+                    consume_time_stamp: consumed,
+                    consume_time_stamp_str: time::text(consumed),
+                    delay_time: next.map_or(0, |stored| (now - stored).max(0)),
+                    max_time_stamp: max,
+                    max_time_stamp_str: time::text(max),
+                    message_queue: name,
+                    min_time_stamp: min,
+                    min_time_stamp_str: time::text(min),
+                }
             });
-            Reply::body(by_queue("offsetTable", rows, ",\"consumeTps\":0.0"))
+            let spans: Vec<QueueTimeSpan> = rows.collect();
+            Reply::json(&serde_json::json!({ "consumeTimeSpanSet": spans }))
         });
         out.answer(origin, Answer::Later(work), None);
+    }
+
+    /// 317: how far every group is behind, in each topic that it has offsets in.
+    pub(crate) fn broker_consume_stats(
+        &mut self,
+        origin: Origin,
+        header: &BrokerConsumeStatsQuestion,
+        out: &mut Output,
+    ) {
+        let (ordered, blocks) = (header.is_order, self.blocks.clone());
+        let groups: Vec<Arc<str>> = self.state.groups.view().keys().cloned().collect();
+        let mut all = AllStats::new(self.store_host(origin).to_string());
+        let mut groups = groups.into_iter().peekable();
+        let mut after: Option<Arc<str>> = None;
+        let steps = move |engine: &Engine| {
+            let Some(group) = groups.peek() else {
+                let (all, blocks) = (std::mem::take(&mut all), blocks.clone());
+                let work = move || Reply::body(all.body(&blocks));
+                return Some(Box::new(work) as Box<dyn FnOnce() -> Reply + Send>);
+            };
+            let next = engine.state.offsets.topics_after(group, after.as_deref()).next().cloned();
+            let Some(topic) = next else {
+                all.end_group(group);
+                (after, _) = (None, groups.next());
+                return None;
+            };
+            let members = engine.members.group(group);
+            let reads = members.is_none_or(|m| m.subscriptions.contains_key(&*topic));
+            if let Some(topic) = engine.state.topics.by_name(&topic)
+                && reads
+                && (topic.config.order || !ordered)
+            {
+                let mut rows = Vec::new();
+                engine.rows(group, topic, topic.config.write_queue_nums, &mut rows);
+                let rate = engine.rates.read_rate(group, topic.name());
+                all.topics.push(TopicStats { rows, rate });
+            }
+            after = Some(topic);
+            None
+        };
+        out.answer(origin, Answer::Steps(Box::new(steps)), None);
+    }
+
+    /// 315: how much there was lately of one thing.
+    pub(crate) fn view_stats(&mut self, origin: Origin, header: &StatsQuestion, out: &mut Output) {
+        let (name, key, now) = (&*header.stats_name, &*header.stats_key, self.rates.now());
+        let of_group = |(topic, group)| self.rates.of_group(group, topic);
+        let of_broker = |windows| (key == &*self.config.cluster).then_some(windows);
+        let windows = match name {
+            "TOPIC_PUT_NUMS" | "TOPIC_PUT_SIZE" => {
+                self.state.topics.by_name(key).and_then(|topic| topic.rates.as_deref())
+            }
+            "GROUP_GET_NUMS" | "GROUP_GET_SIZE" => key.split_once('@').and_then(of_group),
+            "BROKER_PUT_NUMS" => of_broker(&self.rates.put),
+            "BROKER_GET_NUMS" => of_broker(&self.rates.got),
+            "BROKER_PUT_NUMS_WITHOUT_SYSTEM_TOPIC" => of_broker(&self.rates.put_of_users),
+            "BROKER_GET_NUMS_WITHOUT_SYSTEM_TOPIC" => of_broker(&self.rates.got_of_users),
+            _ => None,
+        };
+        let Some(windows) = windows else {
+            let remark = format!("The stats <{name}> <{key}> not exist");
+            out.reply(origin, Reply::refuse(response::SYSTEM_ERROR, remark));
+            return;
+        };
+        let item = |lately: Lately| {
+            let Count { times, messages, bytes } = lately.count;
+            let sum = if name.ends_with("_SIZE") { bytes } else { messages };
+            let avgpt = if times == 0 { 0.0 } else { sum as f64 / times as f64 };
+            StatsItem { avgpt, sum, tps: lately.rate(sum) }
+        };
+        let data = StatsData {
+            stats_day: item(windows.day(now)),
+            stats_hour: item(windows.hour(now)),
+            stats_minute: item(windows.minute(now)),
+        };
+        out.reply(origin, Reply::json(&data));
     }
 
     /// 300: the groups that consume a topic.
@@ -134,6 +287,21 @@ impl Engine {
         out.reply(origin, Reply::json(&serde_json::json!({ "groupList": groups })));
     }
 
+    /// 343: the topics in which a group has offsets.
+    pub(crate) fn topics_of_consumer(
+        &mut self,
+        origin: Origin,
+        header: &GroupQuestion,
+        out: &mut Output,
+    ) {
+        let topics = self.state.offsets.topics_of(&header.group);
+        let list = TopicList {
+            broker_addr: Some(self.store_host(origin).to_string()),
+            topic_list: topics.map(|topic| topic.to_string()).collect(),
+        };
+        out.reply(origin, Reply::json(&list));
+    }
+
     /// Topics that a group subscribes to or has offsets in, and its retry topic.
     pub fn topics_of_group(&self, group: &str) -> Vec<String> {
         let mut topics: Vec<String> =
@@ -147,4 +315,66 @@ impl Engine {
         }
         topics
     }
+}
+
+/// How far a group is in a topic.
+struct TopicStats {
+    rows: Vec<Row>,
+    /// Messages that it reads in a second.
+    rate: f64,
+}
+
+/// What 317 has found so far.
+#[derive(Default)]
+struct AllStats {
+    broker_addr: String,
+    groups: Vec<(Arc<str>, Vec<TopicStats>)>,
+    /// Of the group that is looked at.
+    topics: Vec<TopicStats>,
+}
+
+impl AllStats {
+    fn new(broker_addr: String) -> AllStats {
+        AllStats { broker_addr, ..AllStats::default() }
+    }
+
+    fn end_group(&mut self, group: &Arc<str>) {
+        self.groups.push((group.clone(), std::mem::take(&mut self.topics)));
+    }
+
+    fn body(self, blocks: &Blocks) -> Vec<u8> {
+        let mut out = b"{\"brokerAddr\":".to_vec();
+        out.extend(text(&self.broker_addr));
+        out.extend_from_slice(b",\"consumeStatsList\":[");
+        let (mut behind, mut in_flight) = (0, 0);
+        for (i, (group, topics)) in self.groups.into_iter().enumerate() {
+            out.extend_from_slice(if i == 0 { b"{" } else { b",{" });
+            out.extend(text(&group));
+            out.extend_from_slice(b":[");
+            for (i, TopicStats { rows, rate }) in topics.into_iter().enumerate() {
+                if i > 0 {
+                    out.push(b',');
+                }
+                let rows = timed(blocks, rows).inspect(|(_, row)| {
+                    behind += row.broker_offset - row.consumer_offset;
+                    in_flight += row.pull_offset - row.consumer_offset;
+                });
+                out.extend(by_queue("offsetTable", rows, &consume_rate(rate)));
+            }
+            out.extend_from_slice(b"]}");
+        }
+        let rest = format!("],\"totalDiff\":{behind},\"totalInflightDiff\":{in_flight}}}");
+        out.extend_from_slice(rest.as_bytes());
+        out
+    }
+}
+
+/// The last member of a table of a group's queues.
+fn consume_rate(rate: f64) -> String {
+    format!(",\"consumeTps\":{rate:?}")
+}
+
+/// A JSON string.
+fn text(text: &str) -> Vec<u8> {
+    serde_json::to_vec(text).expect("a text can be written")
 }

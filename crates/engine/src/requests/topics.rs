@@ -1,10 +1,10 @@
-//! 17, 21, 215, 351: topics.
+//! 17, 18, 21, 215, 351: topics.
 
 use std::collections::BTreeMap;
 
 use kerolox_protocol::names::{check_topic, is_system_topic};
 use kerolox_protocol::remoting::admin::{
-    CreateTopic, TopicConfig, TopicQuestion, TopicTable, perm,
+    CreateTopic, TopicConfig, TopicConfigs, TopicQuestion, TopicTable, perm,
 };
 use kerolox_protocol::remoting::codes::response;
 use kerolox_protocol::remoting::reply::Reply;
@@ -34,6 +34,33 @@ impl Engine {
                     .is_some_and(|topic| *topic.config == config);
                 if !unchanged {
                     self.put_topic(config, now, out);
+                }
+                out.reply_at(origin, Reply::ok(), self.log.confirm_at());
+            }
+            Err(refusal) => out.reply(origin, refusal),
+        }
+    }
+
+    /// 18: all of them, or none.
+    pub(crate) fn create_topics(
+        &mut self,
+        origin: Origin,
+        list: &TopicConfigs,
+        now: i64,
+        out: &mut Output,
+    ) {
+        let checked: Result<Vec<TopicConfig>, Reply> = list
+            .topic_config_list
+            .iter()
+            .map(|config| self.checked_topic(&header(config)))
+            .collect();
+        match checked {
+            Ok(configs) => {
+                for config in configs {
+                    let known = self.state.topics.by_name(&config.topic_name);
+                    if known.is_none_or(|topic| *topic.config != config) {
+                        self.put_topic(config, now, out);
+                    }
                 }
                 out.reply_at(origin, Reply::ok(), self.log.confirm_at());
             }
@@ -103,6 +130,7 @@ impl Engine {
         }
         if let Some(id) = self.state.topics.find(name) {
             let topic = self.state.topics.get_mut(id).expect("found by name");
+            self.rates.forget_topic(topic);
             let waiting: Vec<_> = topic
                 .used_queues_mut()
                 .flat_map(|queue| std::mem::take(&mut queue.parked))
@@ -159,6 +187,25 @@ impl Engine {
             Reply::json(&TopicList { broker_addr: None, topic_list: names.collect() })
         };
         out.answer(origin, Answer::Later(Box::new(job)), None);
+    }
+}
+
+/// The same as 17 asks it; keys of attributes have their sign.
+fn header(config: &TopicConfig) -> CreateTopic {
+    let attributes = config.attributes.iter().map(|(key, value)| match key.strip_prefix('-') {
+        Some(_) => key.clone(),
+        None => format!("{key}={value}"),
+    });
+    CreateTopic {
+        topic: config.topic_name.as_str().into(),
+        default_topic: None,
+        read_queue_nums: config.read_queue_nums,
+        write_queue_nums: config.write_queue_nums,
+        perm: config.perm,
+        topic_filter_type: Some(config.topic_filter_type.as_str().into()),
+        topic_sys_flag: config.topic_sys_flag,
+        order: config.order,
+        attributes: Some(attributes.collect::<Vec<_>>().join(",").into()),
     }
 }
 

@@ -183,6 +183,11 @@ impl Broker {
                 let reply = match completion.answer {
                     Given::Now(reply) => reply,
                     Given::Later(work) => work(),
+                    Given::Steps(mut steps) => loop {
+                        if let Some(work) = steps(&self.engine) {
+                            break work();
+                        }
+                    },
                     Given::Cold(pull) => {
                         let answer = pull.read(&self.engine.blocks);
                         assert!(answer.errors.is_empty(), "{:?}", answer.errors);

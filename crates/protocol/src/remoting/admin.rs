@@ -1,5 +1,6 @@
-//! What the admin client asks of a broker: topics (17, 21, 215, 351), groups (200, 201, 207, 352),
-//! statistics (202, 208), connections (203, 204), offsets (222).
+//! What the admin client asks of a broker: topics (17, 18, 21, 215, 351), groups (200, 201, 207, 225,
+//! 343, 352), statistics (202, 208, 303, 317), connections (203, 204, 328, 345), offsets (222, 308, 314),
+//! queues (321).
 
 use std::collections::BTreeMap;
 
@@ -78,6 +79,14 @@ header! {
     }
 }
 
+/// The body of 18.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TopicConfigs {
+    /// Keys of their attributes have a sign before them: `+key` sets, `-key` removes.
+    pub topic_config_list: Vec<TopicConfig>,
+}
+
 header! {
     /// 202, 215, 351: a topic.
     TopicQuestion { topic: ByteString = "topic" }
@@ -134,6 +143,13 @@ pub struct GroupTable {
     pub subscription_group_table: BTreeMap<String, GroupConfig>,
 }
 
+/// The body of 225.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct GroupConfigs {
+    pub group_config_list: Vec<GroupConfig>,
+}
+
 header! {
     /// 207.
     DeleteGroup {
@@ -144,7 +160,7 @@ header! {
 }
 
 header! {
-    /// 352.
+    /// 343, 352.
     GroupQuestion { group: ByteString = "group" }
 }
 
@@ -173,6 +189,83 @@ header! {
         /// Milliseconds since 1970; −1: the end.
         timestamp: i64 = "timestamp",
         is_force: bool = "isForce",
+    }
+}
+
+header! {
+    /// 223, 303, 345: a group in a topic.
+    GroupInTopic {
+        group: ByteString = "group",
+        topic: ByteString = "topic",
+        /// 223: the id of the one client that is asked; all without it.
+        client_addr: Option<ByteString> = "clientAddr",
+    }
+}
+
+header! {
+    /// 308: how far all other groups are in a group's queues.
+    CorrectionQuestion {
+        compare_group: ByteString = "compareGroup",
+        topic: ByteString = "topic",
+        /// Groups that do not count, with commas between.
+        filter_groups: Option<ByteString> = "filterGroups",
+    }
+}
+
+header! {
+    /// 314: copies a group's offsets to another.
+    CloneOffsets {
+        src_group: ByteString = "srcGroup",
+        dest_group: ByteString = "destGroup",
+        topic: Option<ByteString> = "topic",
+        /// Also where the source group is connected and does not subscribe to the topic.
+        offline: bool = "offline",
+    }
+}
+
+header! {
+    /// 315: how much there was lately of something.
+    StatsQuestion {
+        /// Of what: `TOPIC_PUT_NUMS` and others.
+        stats_name: ByteString = "statsName",
+        /// Of which: a topic, `topic@group`, a cluster.
+        stats_key: ByteString = "statsKey",
+    }
+}
+
+/// A part of 315's answer: a sum, of each request and of each second.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub struct StatsItem {
+    pub avgpt: f64,
+    pub sum: u64,
+    pub tps: f64,
+}
+
+/// The body of 315's answer.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StatsData {
+    pub stats_day: StatsItem,
+    pub stats_hour: StatsItem,
+    pub stats_minute: StatsItem,
+}
+
+header! {
+    /// 317.
+    BrokerConsumeStatsQuestion {
+        /// Of ordered topics alone.
+        is_order: bool = "isOrder",
+    }
+}
+
+header! {
+    /// 321: entries of a queue's index.
+    ConsumeQueueQuestion {
+        topic: ByteString = "topic",
+        queue_id: i32 = "queueId",
+        index: i64 = "index",
+        count: i32 = "count",
+        consumer_group: Option<ByteString> = "consumerGroup",
     }
 }
 
@@ -221,4 +314,57 @@ pub struct ConsumerConnection {
 #[serde(rename_all = "camelCase")]
 pub struct ProducerConnection {
     pub connection_set: Vec<Connection>,
+}
+
+/// A producer in the answer to 328.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProducerInfo {
+    pub client_id: String,
+    pub language: String,
+    pub last_update_timestamp: i64,
+    /// With a slash before it, as Java writes an address.
+    #[serde(rename = "remoteIP")]
+    pub remote_ip: String,
+    pub version: i32,
+}
+
+/// A queue in the answer to 303. Times are in ms since 1970, −1 if there is no such message; the texts say
+/// the same in UTC.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct QueueTimeSpan {
+    /// When the last message that the group consumed was stored.
+    pub consume_time_stamp: i64,
+    pub consume_time_stamp_str: String,
+    /// How long the next one has been waiting, in ms.
+    pub delay_time: i64,
+    pub max_time_stamp: i64,
+    pub max_time_stamp_str: String,
+    pub message_queue: crate::json::write::MessageQueue,
+    pub min_time_stamp: i64,
+    pub min_time_stamp_str: String,
+}
+
+/// An entry in the answer to 321.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ConsumeQueueEntry {
+    pub eval: bool,
+    pub physic_offset: i64,
+    pub physic_size: i32,
+    pub tags_code: i64,
+}
+
+/// The body of 321's answer.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ConsumeQueue {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub filter_data: Option<String>,
+    pub max_queue_index: i64,
+    pub min_queue_index: i64,
+    pub queue_data: Vec<ConsumeQueueEntry>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subscription_data: Option<super::client::SubscriptionData>,
 }
