@@ -135,6 +135,8 @@ impl State {
                     self.offsets.delete_group(group);
                 }
             }
+            // The bytes on the disk say how much memory it takes.
+            Change::Offset { queue, .. } if !(0..QUEUES_MAX).contains(queue) => {}
             Change::Offset { group, topic, queue, offset } => {
                 self.offsets.restore(group, topic, *queue, *offset);
                 // Nobody commits beyond the end: what is missing below was lost to damage.
@@ -559,6 +561,19 @@ mod tests {
             state.restore_block(&mut blocks.block(begin).unwrap()).unwrap();
             let index = &state.topics.by_name("t").unwrap().queue(0).unwrap().index;
             assert_eq!((index.min(), index.next()), (min, 5));
+        }
+    }
+
+    /// Found by fuzzing: a few bytes took all memory.
+    #[test]
+    fn an_offset_of_a_queue_that_no_topic_can_have_is_passed_over() {
+        let mut state = State::new(&Config::default());
+        for (queue, known) in
+            [(QUEUES_MAX - 1, Some(5)), (QUEUES_MAX, None), (i32::MAX, None), (-1, None)]
+        {
+            let change = Change::Offset { group: "g".into(), topic: "t".into(), queue, offset: 5 };
+            state.restore(&change.encode());
+            assert_eq!(state.offsets.get("g", "t", queue), known, "{queue}");
         }
     }
 
