@@ -72,8 +72,20 @@ async fn topics_18_and_groups_225_are_made_as_a_list_or_not_at_all() {
     assert_eq!((&made["g"]["retryMaxTimes"], &made["h"]["retryMaxTimes"]), (&json!(3), &json!(16)));
     granted(&config("%RETRY%h").await);
     for code in [request::UPDATE_AND_CREATE_TOPIC_LIST, code] {
-        refused(&tell(&connection, code, &[], b"[").await, 1, "body");
+        for body in [&b"["[..], b"", b"{}"] {
+            refused(&tell(&connection, code, &[], body).await, 1, "body");
+        }
     }
+    // A value may hold what separates attributes elsewhere.
+    let one = |name: &str| json!({ "topicName": name, "attributes": { "+note": "a,-note" } });
+    let list = |topics: Vec<Value>| json!({ "topicConfigList": topics }).to_string();
+    let code = request::UPDATE_AND_CREATE_TOPIC_LIST;
+    granted(&tell(&connection, code, &[], list(vec![one("c")]).as_bytes()).await);
+    assert_eq!(body(&config("c").await)["attributes"]["note"], "a,-note");
+    let reply = tell(&connection, code, &[], list(vec![one("d"), one("d")]).as_bytes()).await;
+    refused(&reply, 29, "a name stands twice in the list");
+    let many = (0..501).map(|n| one(&format!("many{n}"))).collect();
+    refused(&tell(&connection, code, &[], list(many).as_bytes()).await, 29, "501 entries");
     server.stop();
 }
 
@@ -288,6 +300,51 @@ async fn what_happened_lately_is_counted_315_202_208() {
     granted(&ask(&connection, request::DELETE_TOPIC_IN_BROKER, &[("topic", "t")]).await);
     refused(&item("TOPIC_PUT_NUMS", "t").await, 1, unknown);
     refused(&item("GROUP_GET_NUMS", "t@g").await, 1, "not exist");
+    server.stop();
+}
+
+#[tokio::test]
+async fn the_broker_tells_how_it_is_doing_28() {
+    let folder = Folder::new();
+    let server = Server::start(&folder, &[]);
+    let connection = server.connect().await;
+    let info = async || {
+        body(&ask(&connection, request::GET_BROKER_RUNTIME_INFO, &[]).await)["table"].clone()
+    };
+    let number = |table: &Value, key: &str| -> f64 {
+        table[key].as_str().unwrap_or_else(|| panic!("{key} in {table}")).parse().unwrap()
+    };
+    let before = info().await;
+    assert_eq!(number(&before, "putMessageTimesTotal"), 0.0);
+    for _ in 0..5 {
+        put(&connection, "t", 0, "x").await;
+    }
+    put_with(&connection, "t", 0, "later", &[("DELAY", "2")]).await;
+    connection.pull(&look("g", "t", 0, 0)).await.unwrap();
+    let after = info().await;
+    assert_eq!(number(&after, "putMessageTimesTotal"), 6.0);
+    assert!(number(&after, "putMessageAverageSize") > 90.0);
+    assert_eq!(number(&after, "msgPutTotalTodayNow"), 5.0);
+    assert_eq!(number(&after, "msgGetTotalTodayNow"), 5.0);
+    assert_eq!(after["scheduleMessageOffset_2"], "0,1");
+    let booted = number(&after, "bootTimestamp");
+    assert!(number(&after, "earliestMessageTimeStamp") >= booted - 1000.0);
+    assert!(number(&after, "commitLogMaxOffset") > number(&before, "commitLogMaxOffset"));
+    assert_eq!(number(&after, "commitLogMinOffset"), 0.0);
+    assert!((0.0..=1.0).contains(&number(&after, "commitLogDiskRatio")));
+    for rates in ["putTps", "getTotalTps", "getFoundTps", "getMissTps", "getTransferredTps"] {
+        let three: Vec<f64> =
+            after[rates].as_str().unwrap().split(' ').map(|rate| rate.parse().unwrap()).collect();
+        assert_eq!(three.len(), 3, "{rates}");
+    }
+    for (key, begin) in [
+        ("runtime", "[ 0 days, 0 hours, 0 minutes, "),
+        ("commitLogDirCapacity", "Total : "),
+        ("brokerVersionDesc", "V5_5_0"),
+        ("brokerActive", "true"),
+    ] {
+        assert!(after[key].as_str().unwrap().starts_with(begin), "{key}: {}", after[key]);
+    }
     server.stop();
 }
 

@@ -8,10 +8,11 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use common::call::{commit, committed, granted, join, look, make_topic, put, texts};
+use common::call::{ask, commit, committed, granted, join, look, make_topic, put, texts};
 use common::mount::Mount;
 use common::past::{Past, now_ms};
 use common::{Folder, Launch, SMALL, Server, binary};
+use kerolox_protocol::remoting::codes::request;
 use serde_json::{Value, json};
 
 const SMALL_LOG: [&str; 6] = [
@@ -207,6 +208,26 @@ async fn files_go_by_age_as_the_plan_says_and_the_topics_are_named() {
     let mut expected: Vec<_> = (2..6).map(|i| with(i, age(false, true))).collect();
     expected.push(open());
     assert_eq!(fates(&plan(&settings, &data)), expected);
+}
+
+/// 329.
+#[tokio::test]
+async fn files_whose_time_has_come_go_at_any_hour_if_that_is_asked_for() {
+    let folder = Folder::new();
+    two_old_files(&folder.data());
+    let hour = format!("deleteWhen={:02}", (now_ms() / HOUR_MS + 22) % 24);
+    let settings = ["--set", "fileReservedTime=1", "--set", &hour];
+    let server = Launch::new(&folder).args(&SMALL).args(&settings).start();
+    let connection = server.connect().await;
+    let moved = async || {
+        let reply = connection.pull(&look("g", "t", 0, 0)).await.expect("it is answered");
+        reply.code == 21
+    };
+    assert!(!moved().await, "they went before that");
+    granted(&ask(&connection, request::DELETE_EXPIRED_COMMITLOG, &[]).await);
+    server.wait_for_metric("kerolox_deleted_files_total", |count| count == 2).await;
+    assert!(moved().await);
+    server.stop();
 }
 
 #[tokio::test]

@@ -54,8 +54,19 @@ pub const LOCKS_MAX: usize = 100_000;
 /// Topics, and topics that a group reads, of which it is known how much there was lately: about 1 KiB each.
 /// Those beyond are not told of until others have been idle for a day.
 pub const RATES_MAX: usize = 20_000;
-/// Topics that are looked at in one turn, every ten seconds, for whether they were idle that long.
-pub const IDLE_STEP: usize = 10_000;
+/// Topics that are looked at in one turn, every ten seconds while there is no room, for whether they were
+/// idle that long.
+pub const IDLE_STEP: usize = 500;
+/// Rows of an answer that tells of many queues: about as many as fit in a frame.
+pub const ROWS_MAX: usize = 80_000;
+/// Look-ups in index blocks for the times in such an answer; further times are 0.
+pub const LOOKUPS_MAX: usize = 10_000;
+/// Topics that a request may name.
+pub const TOPICS_NAMED_MAX: usize = 10_000;
+/// Topics (18) or groups (225) that one request makes or changes: they take effect in one turn.
+pub const LIST_MAX: usize = 500;
+/// Queues of which one request copies offsets (314), in one turn.
+pub const CLONE_MAX: usize = 50_000;
 /// Queues that housekeeping asks the engine about at once: the engine waits for that.
 pub const KEEPER_STEP: usize = 256;
 /// Bytes that a start reads of index blocks behind the last snapshot, unless that is larger itself.

@@ -56,7 +56,7 @@ pub fn relinked(snapshot: &Snapshot, blocks: &Blocks) -> Result<Option<Vec<Vec<u
             Some(Change::Queue { topic, queue, mut known }) if known.older.is_some() => {
                 let now = older.get(&(topic.clone().into_owned(), queue));
                 known.older = now.map(|(older, _)| *older);
-                known.origin = now.map_or(known.origin, |(_, origin)| *origin);
+                known.origin = now.map_or(known.origin, |(_, origin)| known.origin.max(*origin));
                 Change::Queue { topic, queue, known }.encode()
             }
             _ => continue,

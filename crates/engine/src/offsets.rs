@@ -126,6 +126,11 @@ impl Offsets {
         })
     }
 
+    /// The next one behind one of them.
+    pub fn topic_after(&self, group: &str, after: Option<&str>) -> Option<Arc<str>> {
+        self.topics_after(group, after).next().cloned()
+    }
+
     /// Whether a group has offsets in a topic.
     pub fn has(&self, group: &str, topic: &str) -> bool {
         self.by_group.get(group).is_some_and(|topics| topics.contains_key(topic))

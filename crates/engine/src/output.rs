@@ -66,7 +66,10 @@ pub enum Answer {
 
 /// Looks at a part of the state each time it is called, between turns, on another thread, until it has what
 /// the reply is made of.
-pub type Steps = Box<dyn FnMut(&Engine) -> Option<Box<dyn FnOnce() -> Reply + Send>> + Send>;
+pub type Steps = Box<dyn FnMut(&Engine) -> Option<Work> + Send>;
+
+/// What is left to do then.
+pub type Work = Box<dyn FnOnce() -> Reply + Send>;
 
 /// A request that the broker sends to a client.
 pub struct Push {
@@ -106,6 +109,8 @@ pub enum LoadItem {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Loaded {
     Nothing,
+    /// It may be there, but could not be read.
+    NotNow,
     Record(Record),
     Records(Vec<(PhysicalOffset, Record)>),
     Entries(Vec<(i64, Entry)>),
@@ -159,7 +164,10 @@ impl LoadItem {
     fn read(&self, blocks: &Blocks, bytes: &mut usize) -> Result<Loaded, AskError> {
         let files = blocks.files();
         Ok(match self {
-            LoadItem::Place(place) => read::record(files, *place).ok().into(),
+            LoadItem::Place(place) => match read::record(files, *place) {
+                Err(error) if error.may_pass() => Loaded::NotNow,
+                read => read.ok().into(),
+            },
             LoadItem::At(_) if *bytes > QUERY_BYTES_MAX => Loaded::Nothing,
             LoadItem::At(at) => {
                 let record = named(blocks, *at)?;
@@ -442,6 +450,9 @@ mod tests {
         file.sync().unwrap_err();
         let answer = pull().read(&blocks);
         assert_eq!(answer.reply.code, response::SYSTEM_ERROR, "{:?}", answer.reply.remark);
+        // Nor is a delayed one.
+        let load = Load { token: 1, items: vec![LoadItem::Place(place)] };
+        assert_eq!(load.read(&blocks).0, [Loaded::NotNow]);
         assert_eq!(answer.errors.len(), 1);
     }
 }

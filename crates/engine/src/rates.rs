@@ -9,8 +9,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use kerolox_protocol::names::is_system_topic;
-
 use crate::limits::RATES_MAX;
 use crate::topics::Topic;
 
@@ -221,7 +219,7 @@ impl Rates {
             self.put_of_users.add(now, count);
             self.of_users.0 += messages;
         }
-        if topic.rates.is_none() && self.windows < RATES_MAX {
+        if topic.rates.is_none() && self.has_room() {
             self.windows += 1;
             topic.rates = Some(Box::new(Windows::new(now)));
         }
@@ -231,18 +229,19 @@ impl Rates {
     }
 
     /// A pull brought messages.
-    pub fn served(&mut self, group: &str, topic: &str, messages: u64, bytes: u64) {
+    pub fn served(&mut self, group: &str, topic: &Topic, messages: u64, bytes: u64) {
+        let (is_system, topic) = (topic.is_system, topic.name());
         let (now, count) = (self.now, Count { times: 1, messages, bytes });
         self.got.add(now, count);
         self.seconds.found.add(now, count);
-        if !is_system_topic(topic) {
+        if !is_system {
             self.got_of_users.add(now, count);
             self.of_users.1 += messages;
         }
         let known = self.groups.get_mut(group).and_then(|topics| topics.get_mut(topic));
         if let Some(windows) = known {
             windows.add(now, count);
-        } else if self.windows < RATES_MAX {
+        } else if self.has_room() {
             self.windows += 1;
             let mut windows = Box::new(Windows::new(now));
             windows.add(now, count);
@@ -278,6 +277,11 @@ impl Rates {
     /// A group is gone.
     pub fn forget_group(&mut self, group: &str) {
         self.windows -= self.groups.remove(group).map_or(0, |topics| topics.len());
+    }
+
+    /// Whether one more topic can be counted.
+    pub fn has_room(&self) -> bool {
+        self.windows < RATES_MAX
     }
 
     /// Forgets one topic's windows if nothing happened there for a day.

@@ -91,6 +91,9 @@ impl Engine {
             self.deliver(level, from, &records, now);
             return;
         }
+        if self.due_at[level] > now {
+            return; // They could not be read a moment ago.
+        }
         self.delivering[level] = true;
         let token = self.pending.load(Continuation::Delayed { level, from });
         out.loads.push(Load { token, items: due.into_iter().map(LoadItem::Place).collect() });
@@ -132,11 +135,15 @@ impl Engine {
         out.loads.push(Load { token, items: due.into_iter().map(LoadItem::Place).collect() });
     }
 
-    /// The due messages of a level are here. One that cannot be read is skipped: damage was
-    /// reported when it was found.
+    /// The due messages of a level are here. One that is damaged is skipped, which was reported when it was
+    /// found; one that could not be read is tried again, with those behind it.
     pub(crate) fn deliver(&mut self, level: usize, from: i64, records: &[Loaded], now: i64) {
         self.delivering[level] = false;
         for (offset, record) in (from + 1..).zip(records) {
+            if *record == Loaded::NotNow {
+                self.due_at[level] = now + RETRY_MS;
+                break;
+            }
             let view = record.record().and_then(|record| View::parse(&record.bytes).ok());
             if let Some(view) = view
                 && self.deliver_one(&view, now).is_err()
@@ -167,5 +174,40 @@ impl Engine {
         let (appended, _) = self.store(id, &record, now)?;
         self.count_stored(id, 1, u64::from(appended.size));
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use kerolox_log::append::Appender;
+    use kerolox_log::disk::fault::FaultDisk;
+    use kerolox_log::files::Files;
+    use kerolox_log::identity::Identity;
+    use kerolox_log::recover;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::keeper::{Found, Keeper};
+
+    /// What the disk did not give now is not given up: the message stays due, with those behind it.
+    #[test]
+    fn a_delayed_message_that_may_be_read_later_is_not_passed_over() {
+        let (dir, config) = (Path::new("/data"), Config::default());
+        let identity = Identity { number: [7; 16], writer: 1 };
+        let disk = Arc::new(FaultDisk::default());
+        let files = Arc::new(Files::open(disk, dir, 64 << 10).unwrap());
+        let found = Keeper::open(files.clone(), dir.to_owned(), identity, &config);
+        let Found { keeper, mut state, origin, .. } = found.unwrap_or_else(|e| panic!("{e}"));
+        let recovered = recover::recover(&files, dir, &identity, origin, &mut state);
+        let (resume, report) = recovered.unwrap();
+        let log = Appender::new(identity, 64 << 10, resume);
+        let mut engine = Engine::new(config, state, log, keeper.blocks, &report);
+        engine.deliver(2, 0, &[Loaded::Nothing, Loaded::NotNow, Loaded::Nothing], 1000);
+        assert_eq!((engine.state.delayed[2], engine.due_at[2]), (1, 1000 + RETRY_MS));
+        engine.deliver(2, 1, &[Loaded::Nothing], 3000);
+        assert_eq!(engine.state.delayed[2], 2);
     }
 }

@@ -271,7 +271,9 @@ impl State {
             let min = if goes_on { state.index.min() } else { row.first };
             let link = Link { block: block.head.begin, slot, ordinal: row.ordinal };
             let older = Some(Older { link, last_time: row.last_time });
-            state.index = Queue::restored(row.end(), min, row.origin, older);
+            // A block that was made again may take an earlier topic's queue for this one's.
+            let known = if goes_on { state.index.origin() } else { 0 };
+            state.index = Queue::restored(row.end(), min, row.origin.max(known), older);
             state.visible = row.end();
         }
         for (topic, queue, offset) in committed {

@@ -170,6 +170,7 @@ impl Engine {
             | Request::CreateGroups(_)
             | Request::DeleteGroup(_)
             | Request::ResetOffset(_)
+            | Request::CloneOffsets(_)
                 if self.refuse_change(origin, out) => {}
             Request::CreateTopic(h) => self.create_topic(origin, &h, now, out),
             Request::CreateTopics(list) => self.create_topics(origin, &list, now, out),
@@ -240,6 +241,9 @@ impl Engine {
 
     /// Makes room for the rates of others, a step at a time.
     fn forget_idle_rates(&mut self) {
+        if self.rates.has_room() {
+            return;
+        }
         self.rates.forget_idle_groups();
         let from = std::mem::take(&mut self.idle_from);
         for (id, topic) in self.state.topics.iter_mut_from(from).take(IDLE_STEP) {

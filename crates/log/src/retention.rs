@@ -32,6 +32,9 @@ pub struct Retention {
     pub hours: u32,
 }
 
+/// All hours of the day.
+pub const ANY_HOUR: u32 = (1 << 24) - 1;
+
 /// A file of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Held {

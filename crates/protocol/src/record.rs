@@ -224,6 +224,20 @@ pub fn peek(bytes: &[u8]) -> Option<(u32, u32)> {
     Some((u32::from_be_bytes(*size), u32::from_be_bytes(*magic)))
 }
 
+/// When the record at the start of `bytes` was stored, in ms since 1970; its first 76 bytes are enough.
+pub fn stored_at(bytes: &[u8]) -> Option<i64> {
+    let (_, magic) = peek(bytes)?;
+    if magic != MAGIC_V1 && magic != MAGIC_V2 {
+        return None;
+    }
+    let mut c = Cursor(bytes);
+    c.take(36).ok()?;
+    let sys_flag = c.i32().ok()?;
+    c.i64().ok()?;
+    c.host(sys_flag & sys_flag::BORN_HOST_V6 != 0).ok()?;
+    c.i64().ok()
+}
+
 impl<'a> View<'a> {
     /// Reads the record at the start of `bytes`; what follows it is not looked at. Checks the
     /// structure, not the CRC.
@@ -352,6 +366,7 @@ mod tests {
             prop_assert_eq!((view.queue_offset, view.physical_offset), (queue_offset, physical));
             prop_assert_eq!((view.body, view.properties), (&body[..], &properties[..]));
             prop_assert_eq!((view.reconsume_times, view.store_timestamp), (times, stored));
+            prop_assert_eq!(stored_at(view.bytes), Some(stored));
         }
 
         #[test]

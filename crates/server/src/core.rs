@@ -8,7 +8,9 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
+use std::time::{Duration, Instant};
 
+use kerolox_engine::output::{Steps, Work};
 use kerolox_engine::turn::Closed;
 use kerolox_engine::{
     Answer, Completion, ConnectionId, Engine, Incoming, Message, Origin, Output, Request,
@@ -25,7 +27,9 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
+use crate::condition::Question;
 use crate::decode::CoreRequest;
+use crate::limits::STEPS_US;
 use crate::logger::LogSignal;
 use crate::options::Durability;
 use crate::pen::Pen;
@@ -36,6 +40,8 @@ pub struct Core {
     pub engine: Engine,
     pub names: Names,
     output: Output,
+    /// For the disk readers.
+    questions: Vec<(Origin, Question)>,
 }
 
 /// The way to a shard.
@@ -50,6 +56,8 @@ pub struct ShardInbox {
 /// What all threads share.
 pub struct Shared {
     pub clock: Clock,
+    /// When the process began to serve, in ms since 1970.
+    pub booted_ms: i64,
     core: Mutex<Core>,
     inbox: Mutex<Vec<CoreRequest>>,
     pub shards: Vec<Arc<ShardInbox>>,
@@ -69,6 +77,8 @@ pub struct Shared {
     /// Connections.
     pub connections: AtomicUsize,
     pub stopping: AtomicBool,
+    /// Files whose time has come are deleted at any hour.
+    pub delete_now: AtomicBool,
     pub ready: AtomicBool,
     pub counters: ShellCounters,
     pub blocks: Arc<Blocks>,
@@ -118,9 +128,15 @@ impl Shared {
         let blocks = engine.blocks.clone();
         let clock = Clock::new(engine.log.store_timestamp());
         Shared {
+            booted_ms: clock.now_ms(),
             clock,
             blocks,
-            core: Mutex::new(Core { engine, names, output: Output::default() }),
+            core: Mutex::new(Core {
+                engine,
+                names,
+                output: Output::default(),
+                questions: Vec::new(),
+            }),
             inbox: Mutex::new(Vec::new()),
             shards: (0..shards).map(|_| Arc::default()).collect(),
             log: LogSignal::default(),
@@ -134,6 +150,7 @@ impl Shared {
             unfinished: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
+            delete_now: AtomicBool::new(false),
             ready: AtomicBool::new(false),
             counters: ShellCounters::default(),
         }
@@ -154,6 +171,11 @@ impl Shared {
     /// The first position that is still in the log.
     pub fn log_first(&self) -> i64 {
         self.files.first().map_or(0, |first| first.0 as i64)
+    }
+
+    /// The log's files.
+    pub fn files(&self) -> &Files {
+        &self.files
     }
 
     /// What is confirmed.
@@ -209,8 +231,40 @@ impl Shared {
         result
     }
 
+    /// Looks at the engine's state step by step, between turns. Whoever waits for the core gets it in
+    /// between.
+    pub fn run_steps(&self, steps: &mut Steps) -> Work {
+        loop {
+            let core = self.core.lock();
+            let begin = Instant::now();
+            let found = {
+                let _guard = AbortOnPanic;
+                loop {
+                    match steps(&core.engine) {
+                        None if begin.elapsed() < Duration::from_micros(STEPS_US) => {}
+                        found => break found,
+                    }
+                }
+            };
+            if !self.finish_with(core, MutexGuard::unlock_fair) {
+                self.submit(&mut Vec::new());
+            }
+            if let Some(work) = found {
+                return work;
+            }
+        }
+    }
+
     /// Empties the inbox, hands out what came of it, and lets go. False if there is more.
-    fn finish(&self, mut core: MutexGuard<'_, Core>) -> bool {
+    fn finish<'a>(&'a self, core: MutexGuard<'a, Core>) -> bool {
+        self.finish_with(core, drop)
+    }
+
+    fn finish_with<'a>(
+        &'a self,
+        mut core: MutexGuard<'a, Core>,
+        let_go: impl FnOnce(MutexGuard<'a, Core>),
+    ) -> bool {
         let _guard = AbortOnPanic;
         loop {
             let batch = std::mem::take(&mut *self.inbox.lock());
@@ -225,7 +279,7 @@ impl Shared {
         self.write_in_turn(&mut core);
         self.hand_out(&mut core);
         let work = core.engine.log.is_open() || core.engine.log.has_closed();
-        drop(core);
+        let_go(core);
         if work {
             self.log.wake();
         }
@@ -299,6 +353,13 @@ impl Shared {
                 to_shard(Message::Reply(Completion { origin, answer, confirm_at: None }));
             }
         }
+        for (origin, question) in core.questions.drain(..) {
+            if !self.readers.push(Job::Process { origin, question }) {
+                let remark = "[OVERLOAD]system busy, too many reads wait for the disk";
+                let answer = Answer::Now(Reply::refuse(response::SYSTEM_BUSY, remark));
+                to_shard(Message::Reply(Completion { origin, answer, confirm_at: None }));
+            }
+        }
         for load in output.loads.drain(..) {
             // The engine bounds how many of these there are.
             self.readers.push(Job::Load(load));
@@ -363,6 +424,7 @@ impl Core {
                 self.engine.handle(incoming, now, &mut self.output);
             }
             CoreRequest::Names(origin, request) => self.handle_names(origin, request, now),
+            CoreRequest::Process(origin, question) => self.questions.push((origin, question)),
             #[cfg(debug_assertions)]
             CoreRequest::PanicInEngine(_) => panic!("asked for by a test"),
         }

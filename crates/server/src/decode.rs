@@ -8,11 +8,14 @@ use kerolox_protocol::remoting::codes::response;
 use kerolox_protocol::remoting::frame::{Frame, FrameError};
 use kerolox_protocol::remoting::reply::Reply;
 
-/// A request for one of the two state machines.
+use crate::condition::Question;
+
+/// A request for one of the two state machines, or for the process around them.
 #[derive(Debug)]
 pub enum CoreRequest {
     Broker(Incoming),
     Names(Origin, names::Request),
+    Process(Origin, Question),
     #[cfg(debug_assertions)]
     PanicInEngine(Origin),
 }
@@ -22,7 +25,7 @@ impl CoreRequest {
     pub fn origin(&self) -> &Origin {
         match self {
             CoreRequest::Broker(incoming) => &incoming.origin,
-            CoreRequest::Names(origin, _) => origin,
+            CoreRequest::Names(origin, _) | CoreRequest::Process(origin, _) => origin,
             #[cfg(debug_assertions)]
             CoreRequest::PanicInEngine(origin) => origin,
         }
@@ -66,6 +69,9 @@ pub fn decode(bytes: &Bytes, connection: &Origin) -> Result<Decoded, FrameError>
         Some(Ok(request)) => return Ok(Decoded::Request(CoreRequest::Names(origin, request))),
         Some(Err(e)) => return refused(e.reply()),
         None => {}
+    }
+    if let Some(question) = Question::decode(&frame) {
+        return Ok(Decoded::Request(CoreRequest::Process(origin, question)));
     }
     match Request::decode(&frame) {
         Ok(Some(request)) => {

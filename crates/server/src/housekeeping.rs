@@ -70,7 +70,8 @@ impl Housekeeping {
                 last_space = Some(Instant::now());
                 self.watch_space();
             }
-            if self.dying.is_none() && due(last_retention, RETENTION_EVERY) {
+            let asked = self.shared.delete_now.load(Ordering::Acquire);
+            if self.dying.is_none() && (asked || due(last_retention, RETENTION_EVERY)) {
                 match self.delete_oldest() {
                     // There may be another one.
                     Ok(true) => last_retention = None,
@@ -80,6 +81,9 @@ impl Housekeeping {
                         tracing::error!(%error, "old log files cannot be deleted");
                     }
                 }
+            }
+            if last_retention.is_some() {
+                self.shared.delete_now.store(false, Ordering::Release);
             }
             let pause = self.shrink().unwrap_or(Duration::from_millis(HOUSEKEEPING_MS));
             std::thread::park_timeout(pause);
@@ -206,7 +210,11 @@ impl Housekeeping {
         };
         let space = self.files.disk().space(&self.data_dir)?;
         let now = self.shared.clock.now_ms();
-        let fates = retention::plan(&[held], confirmed, now, &self.retention, space);
+        let mut retention = self.retention;
+        if self.shared.delete_now.load(Ordering::Acquire) {
+            retention.hours = retention::ANY_HOUR;
+        }
+        let fates = retention::plan(&[held], confirmed, now, &retention, space);
         let [Fate::Deleted { at, reason, expired }] = fates[..] else { return Ok(false) };
         if at > now {
             return Ok(false);

@@ -18,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 pub mod clock;
+pub mod condition;
 pub mod connection;
 pub mod core;
 pub mod decode;

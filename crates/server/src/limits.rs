@@ -48,6 +48,10 @@ pub const TICK_MS: u64 = 20;
 pub const IDLE_TICK_MS: u64 = 100;
 /// Threads that read from the disk.
 pub const READERS: usize = 2;
+/// Answers that go over much of the state and wait for their thread.
+pub const LISTS_MAX: usize = 1_000;
+/// How long such an answer keeps the engine at a time, in µs.
+pub const STEPS_US: u64 = 200;
 /// Reads that wait for one client which does not read what is there for it.
 pub const READS_HELD_MAX: usize = 1_024;
 /// Reads that wait for a thread.

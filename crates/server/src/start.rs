@@ -31,7 +31,7 @@ use crate::limits::{DESCRIPTORS_RESERVED, READERS};
 use crate::listen::{accept, bind, bind_with_vip};
 use crate::logger::Logger;
 use crate::options::{Options, Ports};
-use crate::readers::{self, Readers};
+use crate::readers::{self, Kind, Readers};
 use crate::shard;
 
 /// Why a server does not start.
@@ -237,11 +237,10 @@ impl Server {
         let logger = Logger::new(shared.clone());
         let logger = thread("kerolox-log", move || logger.run())?;
         let mut threads = vec![house];
-        for number in 0..READERS {
+        let kinds = (0..READERS).map(|number| (format!("kerolox-read-{number}"), Kind::Reads));
+        for (name, kind) in kinds.chain([("kerolox-list".to_owned(), Kind::Lists)]) {
             let (shared, blocks) = (shared.clone(), blocks.clone());
-            threads.push(thread(&format!("kerolox-read-{number}"), move || {
-                readers::run(&shared, &blocks);
-            })?);
+            threads.push(thread(&name, move || readers::run(&shared, &blocks, kind))?);
         }
         // The first round says what recovery believed.
         shared.log.wake();

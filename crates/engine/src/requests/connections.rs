@@ -11,7 +11,7 @@ use kerolox_protocol::remoting::frame::language_name;
 use kerolox_protocol::remoting::reply::Reply;
 
 use crate::members::Client;
-use crate::output::Output;
+use crate::output::{Answer, Output};
 use crate::request::Origin;
 use crate::turn::Engine;
 
@@ -86,12 +86,13 @@ impl Engine {
             remote_ip: format!("/{}", client.origin.peer),
             version: client.origin.version,
         };
-        let groups: BTreeMap<&String, Vec<ProducerInfo>> = self
+        let groups: BTreeMap<String, Vec<ProducerInfo>> = self
             .members
             .producer_groups()
-            .map(|(group, clients)| (group, clients.iter().map(info).collect()))
+            .map(|(group, clients)| (group.clone(), clients.iter().map(info).collect()))
             .collect();
-        out.reply(origin, Reply::json(&serde_json::json!({ "data": groups })));
+        let work = move || Reply::json(&serde_json::json!({ "data": groups }));
+        out.answer(origin, Answer::Later(Box::new(work)), None);
     }
 
     /// 345: what a group's clients want of a topic; nothing if none is connected.

@@ -48,21 +48,23 @@ impl Engine {
             subscription_data: subscription.map(|subscription| subscription.data.clone()),
         };
         let count = (header.count.max(0) as usize).min(PULL_SCAN_MAX).min((max - from) as usize);
-        let here: Vec<Entry> =
-            state.index.range(from, max).take(count).map(|(_, entry)| entry).collect();
-        let Look::Older(chain) = state.index.look(from) else {
-            body.queue_data = here.iter().map(row).collect();
-            out.reply(origin, Reply::json(&body));
-            return;
+        let here: Vec<(i64, Entry)> = state.index.range(from, max).take(count).collect();
+        let older = match state.index.look(from) {
+            Look::Older(chain) => Some(chain),
+            Look::Here(_) => None,
         };
         let (blocks, topic) = (self.blocks.clone(), header.topic.clone());
-        let work = move || match blocks.ask(|b| b.entries((&topic, queue), chain, from, count)) {
-            Ok(older) => {
-                let older = older.iter().map(|(_, entry)| entry);
-                body.queue_data = older.chain(&here).take(count).map(row).collect();
-                Reply::json(&body)
-            }
-            Err(error) => unreadable(&error),
+        let work = move || {
+            let ask = |chain| blocks.ask(|b| b.entries((&topic, queue), chain, from, count));
+            let older = match older.map(ask).transpose() {
+                Ok(older) => older.unwrap_or_default(),
+                Err(error) => return unreadable(&error),
+            };
+            // Whoever asks counts from the first one on: what follows a gap is left out.
+            let all = (from..).zip(older.iter().chain(&here));
+            let whole = all.take_while(|(expected, (offset, _))| expected == offset);
+            body.queue_data = whole.take(count).map(|(_, (_, entry))| row(entry)).collect();
+            Reply::json(&body)
         };
         out.answer(origin, Answer::Later(Box::new(work)), None);
     }

@@ -1,7 +1,7 @@
 //! 200, 201, 207, 225, 352: consumer groups. 43: all their offsets.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kerolox_protocol::names::{check_group, is_system_group, retry_topic};
 use kerolox_protocol::remoting::admin::{
@@ -11,9 +11,10 @@ use kerolox_protocol::remoting::codes::response;
 use kerolox_protocol::remoting::reply::Reply;
 
 use crate::change::Change;
-use crate::limits::{GROUPS_MAX, QUEUES_MAX, SETTINGS_BYTES_MAX};
+use crate::limits::{GROUPS_MAX, QUEUES_MAX, SETTINGS_BYTES_MAX, TOPICS_MAX};
 use crate::output::{Answer, Output};
 use crate::request::Origin;
+use crate::requests::topics::refuse_list;
 use crate::turn::Engine;
 
 impl Engine {
@@ -57,12 +58,20 @@ impl Engine {
         now: i64,
         out: &mut Output,
     ) {
-        let checks = list.group_config_list.iter().map(|config| self.check_group_config(config));
-        if let Err(why) = checks.collect::<Result<(), String>>() {
+        let list = list.group_config_list;
+        let names: BTreeSet<&str> = list.iter().map(|config| &*config.group_name).collect();
+        let new = names.iter().filter(|name| self.state.groups.get(name).is_none()).count();
+        // Each has a retry topic, too.
+        let many = self.state.groups.count() + new > GROUPS_MAX
+            || self.state.topics.count() + new > TOPICS_MAX;
+        let refusal = refuse_list(list.len(), names.len())
+            .or_else(|| many.then(|| "no room for so many groups; delete unused ones".to_owned()));
+        let checks = || list.iter().try_for_each(|config| self.check_group_config(config));
+        if let Some(why) = refusal.or_else(|| checks().err()) {
             out.reply(origin, Reply::refuse(response::INVALID_PARAMETER, why));
             return;
         }
-        for config in list.group_config_list {
+        for config in list {
             if let Err(refusal) = self.put_group(config, now, out) {
                 out.reply(origin, refusal);
                 return;

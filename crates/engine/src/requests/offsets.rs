@@ -1,7 +1,7 @@
 //! 14, 15: how far a group is. 308, 314: how far groups are beside each other. 29, 30, 31, 32: how far a
 //! queue goes, and when its messages came.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use kerolox_log::index::lookup::AskError;
 use kerolox_log::index::queue::{Boundary, Entry, Look, Queue};
@@ -13,7 +13,8 @@ use kerolox_protocol::remoting::offsets::{
 };
 use kerolox_protocol::remoting::reply::{Reply, ReplyFields};
 
-use crate::output::{Answer, Output};
+use crate::limits::{CLONE_MAX, TOPICS_NAMED_MAX};
+use crate::output::{Answer, Output, Work};
 use crate::request::Origin;
 use crate::topics::Topic;
 use crate::turn::Engine;
@@ -110,25 +111,37 @@ impl Engine {
         header: &CorrectionQuestion,
         out: &mut Output,
     ) {
-        let topic = &*header.topic;
-        let left_out: Vec<&str> =
-            header.filter_groups.as_deref().unwrap_or("").split(',').collect();
-        let queues =
-            self.state.topics.by_name(topic).map_or(0, |topic| topic.config.read_queue_nums);
-        let others = self.state.offsets.groups_of(topic);
-        let others: Vec<_> = others.filter(|group| !left_out.contains(&&***group)).collect();
-        let mut found: BTreeMap<i32, i64> = BTreeMap::new();
-        for queue in 0..queues {
-            let Some(own) = self.state.offsets.get(&header.compare_group, topic, queue) else {
-                continue;
-            };
-            let min = self.state.topics.by_name(topic).map_or(0, |topic| topic.range(queue).0);
-            let offsets = others.iter().filter_map(|g| self.state.offsets.get(g, topic, queue));
-            if let Some(least) = offsets.filter(|offset| *offset >= min).min() {
-                found.insert(queue, if least > own { i64::MAX } else { least });
-            }
+        let filter = header.filter_groups.as_deref().unwrap_or("");
+        if filter.split(',').count() > TOPICS_NAMED_MAX {
+            let remark = format!("filterGroups names more than {TOPICS_NAMED_MAX} groups");
+            return out.reply(origin, Reply::refuse(response::INVALID_PARAMETER, remark));
         }
-        out.reply(origin, Reply::json(&serde_json::json!({ "correctionOffsets": found })));
+        let left_out: HashSet<String> = filter.split(',').map(str::to_owned).collect();
+        let (own, topic) = (header.compare_group.to_string(), header.topic.to_string());
+        let mut found: BTreeMap<i32, i64> = BTreeMap::new();
+        let mut queue = 0;
+        // A queue at a time: there may be many groups.
+        let steps = move |engine: &Engine| {
+            let known = engine.state.topics.by_name(&topic);
+            let queues =
+                known.map_or(0, |t| t.config.read_queue_nums.max(t.config.write_queue_nums));
+            if queue >= queues {
+                let body = serde_json::json!({ "correctionOffsets": found });
+                return Some(Box::new(move || Reply::json(&body)) as Work);
+            }
+            let offsets = &engine.state.offsets;
+            if let Some(own) = offsets.get(&own, &topic, queue) {
+                let min = known.map_or(0, |topic| topic.range(queue).0);
+                let others = offsets.groups_of(&topic).filter(|g| !left_out.contains(&***g));
+                let others = others.filter_map(|group| offsets.get(group, &topic, queue));
+                if let Some(least) = others.filter(|offset| *offset >= min).min() {
+                    found.insert(queue, if least > own { i64::MAX } else { least });
+                }
+            }
+            queue += 1;
+            None
+        };
+        out.answer(origin, Answer::Steps(Box::new(steps)), None);
     }
 
     /// 314: a group goes on where another one is, in one topic or in all.
@@ -148,6 +161,7 @@ impl Engine {
             Some(topic) => vec![topic.to_owned()],
             None => self.state.offsets.topics_of(from).map(|topic| topic.to_string()).collect(),
         };
+        let mut copied = Vec::new();
         for topic in topics {
             let members = self.members.group(from);
             let reads = members.is_none_or(|members| members.subscriptions.contains_key(&topic));
@@ -158,9 +172,21 @@ impl Engine {
             let queues = known.map_or(0, |c| c.read_queue_nums.max(c.write_queue_nums));
             for queue in 0..queues {
                 if let Some(offset) = self.state.offsets.get(from, &topic, queue) {
-                    self.commit_offset(to, &topic, queue, offset);
+                    copied.push((topic.clone(), queue, offset));
                 }
             }
+            if copied.len() > CLONE_MAX {
+                let remark = format!(
+                    "{from} has offsets in more than {CLONE_MAX} queues; name one topic at a time"
+                );
+                out.reply(origin, Reply::refuse(response::INVALID_PARAMETER, remark));
+                return;
+            }
+        }
+        for (topic, queue, offset) in copied {
+            // A reset that its consumers have not seen yet is overtaken.
+            self.resets.remove(&(to.to_owned(), topic.clone(), queue));
+            self.commit_offset(to, &topic, queue, offset);
         }
         out.reply(origin, Reply::ok());
     }

@@ -287,7 +287,7 @@ impl Engine {
         if let Some(topic) = self.state.topics.get_mut(topic) {
             topic.counters.messages_out += messages;
             topic.counters.bytes_out += bytes;
-            self.rates.served(group, topic.name(), messages, bytes);
+            self.rates.served(group, topic, messages, bytes);
         }
         self.counters.messages_out += messages;
         self.counters.bytes_out += bytes;

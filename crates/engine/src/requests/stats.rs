@@ -2,6 +2,7 @@
 //! which groups read a topic, which topics a group.
 
 use std::collections::BTreeSet;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use kerolox_log::index::lookup::Blocks;
@@ -17,7 +18,8 @@ use kerolox_protocol::remoting::reply::Reply;
 use kerolox_protocol::remoting::route::TopicList;
 use kerolox_protocol::time;
 
-use crate::output::{Answer, Output};
+use crate::limits::{LOOKUPS_MAX, ROWS_MAX, TOPICS_NAMED_MAX};
+use crate::output::{Answer, Output, Work};
 use crate::rates::{Count, Lately};
 use crate::request::Origin;
 use crate::topics::Topic;
@@ -41,11 +43,50 @@ fn time_before(blocks: &Blocks, name: &MessageQueue, (look, offset): TimeBefore)
 /// How far a group is in a queue; the time is still to be looked up.
 type Row = (MessageQueue, OffsetWrapper, Option<TimeBefore>);
 
-fn timed(blocks: &Blocks, rows: Vec<Row>) -> impl Iterator<Item = (MessageQueue, OffsetWrapper)> {
-    rows.into_iter().map(|(name, row, last)| {
+/// Looks the times up, as many in index blocks as there are `lookups` left; further ones are 0.
+fn timed(
+    blocks: &Blocks,
+    rows: Vec<Row>,
+    lookups: &mut usize,
+) -> impl Iterator<Item = (MessageQueue, OffsetWrapper)> {
+    rows.into_iter().map(move |(name, row, last)| {
+        let is_older = matches!(last, Some((Look::Older(_), _)));
+        let last = last.filter(|_| !is_older || *lookups > 0);
+        *lookups = lookups.saturating_sub(usize::from(is_older));
         let time = last.and_then(|last| time_before(blocks, &name, last));
         (name, OffsetWrapper { last_timestamp: time.unwrap_or(0), ..row })
     })
+}
+
+fn too_many_rows() -> Work {
+    Box::new(|| {
+        let remark = format!(
+            "there are more than {ROWS_MAX} queues, which no frame can hold; ask for one group (208), or for one of its topics"
+        );
+        Reply::refuse(response::SYSTEM_ERROR, remark)
+    })
+}
+
+/// Topics that 208 tells of.
+struct Asked {
+    named: BTreeSet<String>,
+    /// Then those in which the group has offsets.
+    of_offsets: bool,
+    after: Option<Arc<str>>,
+}
+
+impl Asked {
+    fn next(&mut self, engine: &Engine, group: &str) -> Option<String> {
+        if let Some(named) = self.named.pop_first() {
+            return Some(named);
+        }
+        if !self.of_offsets {
+            return None;
+        }
+        let next = engine.state.offsets.topic_after(group, self.after.as_deref())?;
+        self.after = Some(next.clone());
+        Some(next.to_string())
+    }
 }
 
 impl Engine {
@@ -95,33 +136,58 @@ impl Engine {
         header: &ConsumeStatsQuestion,
         out: &mut Output,
     ) {
-        let group = &*header.consumer_group;
-        let mut topics: Vec<String> = match header.topic.as_deref().filter(|t| !t.is_empty()) {
-            Some(topic) => vec![topic.to_owned()],
-            None => self.topics_of_group(group),
+        let group = header.consumer_group.to_string();
+        let mut topics = match self.asked_topics(&group, header) {
+            Ok(topics) => topics,
+            Err(refusal) => return out.reply(origin, refusal),
         };
-        if let Some(list) = header.topic_list.as_deref().filter(|list| !list.is_empty()) {
-            topics = list.split(';').map(str::to_owned).collect();
-        }
-        topics.sort();
-        topics.dedup();
-        // Group and topics may be many: one topic at a time.
-        let (group, blocks) = (group.to_owned(), self.blocks.clone());
-        let (mut topics, mut rows, mut rate) = (topics.into_iter(), Vec::new(), 0.0);
+        let blocks = self.blocks.clone();
+        let (mut rows, mut rate) = (Vec::new(), 0.0);
         let steps = move |engine: &Engine| {
-            if let Some(name) = topics.next() {
+            if rows.len() > ROWS_MAX {
+                return Some(too_many_rows());
+            }
+            if let Some(name) = topics.next(engine, &group) {
                 if let Some(topic) = engine.state.topics.by_name(&name) {
                     engine.rows(&group, topic, topic.config.read_queue_nums, &mut rows);
                     rate += engine.rates.read_rate(&group, topic.name());
                 }
                 return None;
             }
-            let (blocks, rows) = (blocks.clone(), std::mem::take(&mut rows));
-            let rest = consume_rate(rate);
-            let work = move || Reply::body(by_queue("offsetTable", timed(&blocks, rows), &rest));
-            Some(Box::new(work) as Box<dyn FnOnce() -> Reply + Send>)
+            let (blocks, rows, rest) =
+                (blocks.clone(), std::mem::take(&mut rows), consume_rate(rate));
+            Some(Box::new(move || {
+                let mut lookups = LOOKUPS_MAX;
+                let rows = timed(&blocks, rows, &mut lookups);
+                Reply::body(by_queue("offsetTable", rows, &rest))
+            }) as Work)
         };
         out.answer(origin, Answer::Steps(Box::new(steps)), None);
+    }
+
+    /// The topics that 208 names, or all of the group.
+    fn asked_topics(&self, group: &str, header: &ConsumeStatsQuestion) -> Result<Asked, Reply> {
+        let text = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(str::to_owned);
+        let (topic, list) = (text(header.topic.as_deref()), text(header.topic_list.as_deref()));
+        let named: BTreeSet<String> = match (list, topic) {
+            (Some(list), _) if list.split(';').count() > TOPICS_NAMED_MAX => {
+                let remark = format!(
+                    "topicList names more than {TOPICS_NAMED_MAX} topics; ask for some of them at a time"
+                );
+                return Err(Reply::refuse(response::INVALID_PARAMETER, remark));
+            }
+            (Some(list), _) => list.split(';').map(str::to_owned).collect(),
+            (None, Some(topic)) => [topic].into(),
+            (None, None) => {
+                // Those that it has offsets in follow.
+                let members = self.members.group(group);
+                let subscribed = members.into_iter().flat_map(|m| m.subscriptions.keys().cloned());
+                let others = subscribed.chain([retry_topic(group)]);
+                let named = others.filter(|topic| !self.state.offsets.has(group, topic)).collect();
+                return Ok(Asked { named, of_offsets: true, after: None });
+            }
+        };
+        Ok(Asked { named, of_offsets: false, after: None })
     }
 
     /// How far a group is in the first `queues` queues of a topic.
@@ -202,34 +268,39 @@ impl Engine {
         out: &mut Output,
     ) {
         let (ordered, blocks) = (header.is_order, self.blocks.clone());
-        let groups: Vec<Arc<str>> = self.state.groups.view().keys().cloned().collect();
+        let groups = self.state.groups.view();
         let mut all = AllStats::new(self.store_host(origin).to_string());
-        let mut groups = groups.into_iter().peekable();
-        let mut after: Option<Arc<str>> = None;
+        let (mut group, mut topic) = (None::<Arc<str>>, None::<Arc<str>>);
         let steps = move |engine: &Engine| {
-            let Some(group) = groups.peek() else {
-                let (all, blocks) = (std::mem::take(&mut all), blocks.clone());
-                let work = move || Reply::body(all.body(&blocks));
-                return Some(Box::new(work) as Box<dyn FnOnce() -> Reply + Send>);
-            };
-            let next = engine.state.offsets.topics_after(group, after.as_deref()).next().cloned();
-            let Some(topic) = next else {
-                all.end_group(group);
-                (after, _) = (None, groups.next());
-                return None;
-            };
-            let members = engine.members.group(group);
-            let reads = members.is_none_or(|m| m.subscriptions.contains_key(&*topic));
-            if let Some(topic) = engine.state.topics.by_name(&topic)
-                && reads
-                && (topic.config.order || !ordered)
-            {
-                let mut rows = Vec::new();
-                engine.rows(group, topic, topic.config.write_queue_nums, &mut rows);
-                let rate = engine.rates.read_rate(group, topic.name());
-                all.topics.push(TopicStats { rows, rate });
+            if all.rows > ROWS_MAX {
+                return Some(too_many_rows());
             }
-            after = Some(topic);
+            let Some(of) = group.clone().or_else(|| Some(groups.iter().next()?.0.clone())) else {
+                return Some(all.end(&blocks));
+            };
+            let next = engine.state.offsets.topic_after(&of, topic.as_deref());
+            if let Some(name) = next {
+                let members = engine.members.group(&of);
+                let reads = members.is_none_or(|m| m.subscriptions.contains_key(&*name));
+                if let Some(topic) = engine.state.topics.by_name(&name)
+                    && reads
+                    && (topic.config.order || !ordered)
+                {
+                    let mut rows = Vec::new();
+                    engine.rows(&of, topic, topic.config.write_queue_nums, &mut rows);
+                    let rate = engine.rates.read_rate(&of, topic.name());
+                    all.rows += rows.len();
+                    all.topics.push(TopicStats { rows, rate });
+                }
+                (group, topic) = (Some(of), Some(name));
+                return None;
+            }
+            all.end_group(&of);
+            let behind = (Bound::Excluded(&*of), Bound::Unbounded);
+            match groups.range::<_, str>(behind).next() {
+                Some((next, _)) => (group, topic) = (Some(next.clone()), None),
+                None => return Some(all.end(&blocks)),
+            }
             None
         };
         out.answer(origin, Answer::Steps(Box::new(steps)), None);
@@ -294,26 +365,23 @@ impl Engine {
         header: &GroupQuestion,
         out: &mut Output,
     ) {
-        let topics = self.state.offsets.topics_of(&header.group);
-        let list = TopicList {
-            broker_addr: Some(self.store_host(origin).to_string()),
-            topic_list: topics.map(|topic| topic.to_string()).collect(),
+        let group = header.group.to_string();
+        let broker_addr = Some(self.store_host(origin).to_string());
+        let (mut topics, mut after) = (Vec::new(), None::<Arc<str>>);
+        let steps = move |engine: &Engine| {
+            if topics.len() > ROWS_MAX {
+                return Some(too_many_rows());
+            }
+            if let Some(topic) = engine.state.offsets.topic_after(&group, after.as_deref()) {
+                topics.push(topic.to_string());
+                after = Some(topic);
+                return None;
+            }
+            let (broker_addr, topic_list) = (broker_addr.clone(), std::mem::take(&mut topics));
+            let list = TopicList { broker_addr, topic_list };
+            Some(Box::new(move || Reply::json(&list)) as Work)
         };
-        out.reply(origin, Reply::json(&list));
-    }
-
-    /// Topics that a group subscribes to or has offsets in, and its retry topic.
-    pub fn topics_of_group(&self, group: &str) -> Vec<String> {
-        let mut topics: Vec<String> =
-            self.state.offsets.topics_of(group).map(|topic| topic.to_string()).collect();
-        if let Some(members) = self.members.group(group) {
-            topics.extend(members.subscriptions.keys().cloned());
-        }
-        let retry = retry_topic(group);
-        if self.state.topics.find(&retry).is_some() {
-            topics.push(retry);
-        }
-        topics
+        out.answer(origin, Answer::Steps(Box::new(steps)), None);
     }
 }
 
@@ -331,6 +399,8 @@ struct AllStats {
     groups: Vec<(Arc<str>, Vec<TopicStats>)>,
     /// Of the group that is looked at.
     topics: Vec<TopicStats>,
+    /// Queues and groups so far.
+    rows: usize,
 }
 
 impl AllStats {
@@ -339,14 +409,20 @@ impl AllStats {
     }
 
     fn end_group(&mut self, group: &Arc<str>) {
+        self.rows += 1;
         self.groups.push((group.clone(), std::mem::take(&mut self.topics)));
+    }
+
+    fn end(&mut self, blocks: &Arc<Blocks>) -> Work {
+        let (all, blocks) = (std::mem::take(self), blocks.clone());
+        Box::new(move || Reply::body(all.body(&blocks)))
     }
 
     fn body(self, blocks: &Blocks) -> Vec<u8> {
         let mut out = b"{\"brokerAddr\":".to_vec();
         out.extend(text(&self.broker_addr));
         out.extend_from_slice(b",\"consumeStatsList\":[");
-        let (mut behind, mut in_flight) = (0, 0);
+        let (mut behind, mut in_flight, mut lookups) = (0, 0, LOOKUPS_MAX);
         for (i, (group, topics)) in self.groups.into_iter().enumerate() {
             out.extend_from_slice(if i == 0 { b"{" } else { b",{" });
             out.extend(text(&group));
@@ -355,7 +431,7 @@ impl AllStats {
                 if i > 0 {
                     out.push(b',');
                 }
-                let rows = timed(blocks, rows).inspect(|(_, row)| {
+                let rows = timed(blocks, rows, &mut lookups).inspect(|(_, row)| {
                     behind += row.broker_offset - row.consumer_offset;
                     in_flight += row.pull_offset - row.consumer_offset;
                 });

@@ -1,6 +1,6 @@
 //! 17, 18, 21, 215, 351: topics.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kerolox_protocol::names::{check_topic, is_system_topic};
 use kerolox_protocol::remoting::admin::{
@@ -11,7 +11,7 @@ use kerolox_protocol::remoting::reply::Reply;
 use kerolox_protocol::remoting::route::TopicList;
 
 use crate::change::Change;
-use crate::limits::{QUEUES_MAX, SETTINGS_BYTES_MAX, TOPICS_MAX};
+use crate::limits::{LIST_MAX, QUEUES_MAX, SETTINGS_BYTES_MAX, TOPICS_MAX};
 use crate::output::{Answer, Output};
 use crate::request::Origin;
 use crate::turn::Engine;
@@ -49,11 +49,19 @@ impl Engine {
         now: i64,
         out: &mut Output,
     ) {
-        let checked: Result<Vec<TopicConfig>, Reply> = list
-            .topic_config_list
-            .iter()
-            .map(|config| self.checked_topic(&header(config)))
-            .collect();
+        let list = &list.topic_config_list;
+        let names: BTreeSet<&str> = list.iter().map(|config| &*config.topic_name).collect();
+        let new = names.iter().filter(|name| self.state.topics.find(name).is_none()).count();
+        let refusal = refuse_list(list.len(), names.len()).or_else(|| {
+            let many = self.state.topics.count() + new > TOPICS_MAX;
+            many.then(|| format!("no more than {TOPICS_MAX} topics; delete unused ones"))
+        });
+        if let Some(why) = refusal {
+            out.reply(origin, Reply::refuse(response::INVALID_PARAMETER, why));
+            return;
+        }
+        let checked: Result<Vec<TopicConfig>, Reply> =
+            list.iter().map(|config| self.checked_config(config)).collect();
         match checked {
             Ok(configs) => {
                 for config in configs {
@@ -68,7 +76,38 @@ impl Engine {
         }
     }
 
+    /// Settings as a list brings them: keys of attributes have a sign before them.
+    fn checked_config(&self, config: &TopicConfig) -> Result<TopicConfig, Reply> {
+        let header = CreateTopic {
+            topic: config.topic_name.as_str().into(),
+            default_topic: None,
+            read_queue_nums: config.read_queue_nums,
+            write_queue_nums: config.write_queue_nums,
+            perm: config.perm,
+            topic_filter_type: Some(config.topic_filter_type.as_str().into()),
+            topic_sys_flag: config.topic_sys_flag,
+            order: config.order,
+            attributes: None,
+        };
+        let changes = config.attributes.iter().map(|(key, value)| match key.strip_prefix('-') {
+            Some(_) => key.clone(),
+            None => format!("{key}={value}"),
+        });
+        self.checked(&header, changes)
+    }
+
     fn checked_topic(&self, header: &CreateTopic) -> Result<TopicConfig, Reply> {
+        let changes = header.attributes.as_deref().unwrap_or("").split(',');
+        let changes = changes.map(str::trim).filter(|change| !change.is_empty());
+        self.checked(header, changes.map(str::to_owned))
+    }
+
+    /// `changes`: of attributes, `+key=value` or `-key` each.
+    fn checked(
+        &self,
+        header: &CreateTopic,
+        changes: impl Iterator<Item = String>,
+    ) -> Result<TopicConfig, Reply> {
         let invalid = |why: String| Reply::refuse(response::INVALID_PARAMETER, why);
         let name = &*header.topic;
         check_topic(name).map_err(invalid)?;
@@ -94,8 +133,7 @@ impl Engine {
             return Err(invalid(format!("no more than {TOPICS_MAX} topics; delete unused ones")));
         }
         let mut attributes = known.map(|config| config.attributes.clone()).unwrap_or_default();
-        change_attributes(&mut attributes, header.attributes.as_deref().unwrap_or(""))
-            .map_err(invalid)?;
+        change_attributes(&mut attributes, changes).map_err(invalid)?;
         let filter = header.topic_filter_type.as_deref().filter(|f| *f == "MULTI_TAG");
         Ok(TopicConfig {
             attributes,
@@ -190,35 +228,24 @@ impl Engine {
     }
 }
 
-/// The same as 17 asks it; keys of attributes have their sign.
-fn header(config: &TopicConfig) -> CreateTopic {
-    let attributes = config.attributes.iter().map(|(key, value)| match key.strip_prefix('-') {
-        Some(_) => key.clone(),
-        None => format!("{key}={value}"),
-    });
-    CreateTopic {
-        topic: config.topic_name.as_str().into(),
-        default_topic: None,
-        read_queue_nums: config.read_queue_nums,
-        write_queue_nums: config.write_queue_nums,
-        perm: config.perm,
-        topic_filter_type: Some(config.topic_filter_type.as_str().into()),
-        topic_sys_flag: config.topic_sys_flag,
-        order: config.order,
-        attributes: Some(attributes.collect::<Vec<_>>().join(",").into()),
+/// Why a list of settings is refused as a whole, if it is.
+pub(crate) fn refuse_list(count: usize, different: usize) -> Option<String> {
+    if count > LIST_MAX {
+        return Some(format!("the list has {count} entries, {LIST_MAX} are possible at once"));
     }
+    (different < count).then(|| "a name stands twice in the list".to_owned())
 }
 
-/// Applies `+key=value,-key`.
+/// Applies `+key=value` and `-key`.
 fn change_attributes(
     attributes: &mut BTreeMap<String, String>,
-    changes: &str,
+    changes: impl Iterator<Item = String>,
 ) -> Result<(), String> {
-    for change in changes.split(',').map(str::trim).filter(|change| !change.is_empty()) {
+    for change in changes {
         if let Some(key) = change.strip_prefix('-') {
             attributes.remove(key);
         } else {
-            let pair = change.strip_prefix('+').unwrap_or(change).split_once('=');
+            let pair = change.strip_prefix('+').unwrap_or(&change).split_once('=');
             let Some((key, value)) = pair.filter(|(key, _)| !key.is_empty()) else {
                 return Err(format!("attribute {change:?} is neither +key=value nor -key"));
             };

@@ -84,10 +84,14 @@ pub fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
-/// Whether an error means that the disk cannot read a sector.
+/// Whether an error means that the disk cannot read a sector, or that the file system found it damaged.
 pub fn is_unreadable(error: &io::Error) -> bool {
     const EIO: i32 = 5;
-    error.raw_os_error() == Some(EIO)
+    const ENODATA: i32 = 61;
+    const EBADMSG: i32 = 74;
+    const EILSEQ: i32 = 84;
+    const EUCLEAN: i32 = 117;
+    matches!(error.raw_os_error(), Some(EIO | ENODATA | EBADMSG | EILSEQ | EUCLEAN))
 }
 
 /// Whether an error passes by itself: no file could be opened, as too many are (`EMFILE`, `ENFILE`).

@@ -108,6 +108,10 @@ impl<'a> Of<'a> {
         block: &mut BlockFile<'_>,
         slot: u32,
     ) -> Result<Option<(u32, Row)>, BlockError> {
+        // A block that was made again may lead to one of an earlier topic.
+        if block.head.end <= self.origin {
+            return Ok(None);
+        }
         if block.head.again && rules::holds(Rule::LinkByName) {
             return self.find(block);
         }
@@ -325,14 +329,17 @@ impl Blocks {
     /// Leads each queue of a new block to its older ones; all of them, or none if that fails.
     pub fn lead_back(&self, new: &mut NewBlock, older: &Older) -> Result<(), BlockError> {
         let mut opened = Opened { blocks: self, open: BTreeMap::new() };
+        // Of a topic that was deleted in the stretch its queues are those that were made behind that.
+        let changes = block::split_changes(&new.changes).unwrap_or_default();
+        let deleted = self.deleted_by(&changes);
         let lead = |(at, queue): (&(String, i32), &NewQueue)| match older.get(at) {
-            Some(chain) => {
+            Some(chain) if !deleted.contains(&*at.0) => {
                 let of = Of::new((&at.0, at.1), chain.origin);
                 let lead = self.lead(&mut opened, of, chain.newest)?;
                 // Damage may have taken what tells that this is another topic of the same name.
                 Ok(lead.filter(|lead| lead.end <= queue.first))
             }
-            None => Ok(None),
+            _ => Ok(None),
         };
         let leads: Vec<Option<Lead>> = new.queues.iter().map(lead).collect::<Result<_, _>>()?;
         for (queue, lead) in new.queues.values_mut().zip(leads) {
@@ -490,7 +497,9 @@ impl Blocks {
             let first = next.max(row.first);
             let entries = block.entries(&row, first, (count - found.len()).max(ahead))?;
             next = first.saturating_add(entries.len() as i64);
-            found.extend((first..).zip(entries));
+            // Where damage took what tells that a topic was made again, a row goes on from the earlier one.
+            let owned = |(_, entry): &(i64, Entry)| entry.place.offset.0 >= origin;
+            found.extend((first..).zip(entries).filter(owned));
             if found.len() >= count || block.head.begin == link.block {
                 break;
             }
@@ -620,16 +629,21 @@ impl Blocks {
             let begin = block.head.begin;
             for (slot, (topic, row)) in block.directory()?.into_iter().enumerate() {
                 let at = (topic, row.queue);
-                // Where damage took the deletion, a topic that was made again begins anew all the same.
-                if wanted.get(&at).is_some_and(|first| row.end() <= *first) {
+                let Some(first) = wanted.get(&at) else { continue };
+                if row.end() <= *first {
                     wanted.remove(&at);
                     let newest = Link { block: begin, slot: slot as u32, ordinal: row.ordinal };
                     older.insert(at, Chain { newest, origin: row.origin });
+                } else if block.head.end <= new.begin {
+                    // Where damage took the deletion, a topic that was made again begins anew all the same.
+                    wanted.remove(&at);
                 }
             }
             let changes = block.changes()?;
             let deleted = self.deleted_by(&changes);
-            wanted.retain(|(topic, _), _| !deleted.contains(&**topic));
+            if !deleted.is_empty() {
+                wanted.retain(|(topic, _), _| !deleted.contains(&**topic));
+            }
         }
         Ok(older)
     }

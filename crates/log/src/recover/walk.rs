@@ -275,8 +275,10 @@ impl<'a> Walk<'a> {
                     replay.record(&record, listed.crc);
                 }
                 damaged => {
-                    let here = |record: &&View<'_>| record.physical_offset == position.0;
-                    damaged.iter().filter(here).for_each(|record| replay.lost(record));
+                    if let Some(record) = damaged {
+                        // Whatever it says, it stands here.
+                        replay.lost(&View { physical_offset: position.0, ..record });
+                    }
                     self.lose(position, end, "record");
                 }
             }

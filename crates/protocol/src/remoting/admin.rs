@@ -81,7 +81,7 @@ header! {
 
 /// The body of 18.
 #[derive(Debug, Clone, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase")]
 pub struct TopicConfigs {
     /// Keys of their attributes have a sign before them: `+key` sets, `-key` removes.
     pub topic_config_list: Vec<TopicConfig>,
@@ -145,7 +145,7 @@ pub struct GroupTable {
 
 /// The body of 225.
 #[derive(Debug, Clone, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase")]
 pub struct GroupConfigs {
     pub group_config_list: Vec<GroupConfig>,
 }

@@ -10,6 +10,7 @@ pub mod request {
     pub const UPDATE_AND_CREATE_TOPIC: i32 = 17;
     pub const UPDATE_AND_CREATE_TOPIC_LIST: i32 = 18;
     pub const GET_ALL_TOPIC_CONFIG: i32 = 21;
+    pub const GET_BROKER_RUNTIME_INFO: i32 = 28;
     pub const SEARCH_OFFSET_BY_TIMESTAMP: i32 = 29;
     pub const GET_MAX_OFFSET: i32 = 30;
     pub const GET_MIN_OFFSET: i32 = 31;
@@ -52,6 +53,7 @@ pub mod request {
     pub const SEND_BATCH_MESSAGE: i32 = 320;
     pub const QUERY_CONSUME_QUEUE: i32 = 321;
     pub const GET_ALL_PRODUCER_INFO: i32 = 328;
+    pub const DELETE_EXPIRED_COMMITLOG: i32 = 329;
     pub const QUERY_TOPICS_BY_CONSUMER: i32 = 343;
     pub const QUERY_SUBSCRIPTION_BY_CONSUMER: i32 = 345;
     pub const GET_TOPIC_CONFIG: i32 = 351;
@@ -114,4 +116,6 @@ pub mod version {
     pub const V3_4_9: i32 = 121;
     /// What Kerolox says of itself: the release whose behaviour it follows.
     pub const CURRENT: i32 = 513;
+    /// Its name, as Apache's tools print it.
+    pub const CURRENT_NAME: &str = "V5_5_0";
 }

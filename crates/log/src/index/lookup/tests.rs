@@ -227,6 +227,25 @@ fn messages_of_an_earlier_topic_do_not_stand_for_those_that_damage_took() {
     assert_eq!(add(&blocks, 5, 2, Some(new)).0.queues[&("t".to_owned(), 1)].prev, None);
     // Seed 203570: damage took the state changes, too.
     assert_eq!(add(&blocks, 5, 3, Some(old)).0.queues[&("t".to_owned(), 1)].prev, None);
+    // The deletion stands in the stretch itself.
+    let mut deletes = add(&blocks, 5, 4, None).0;
+    deletes.changes.extend([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, b't']);
+    blocks.lead_back(&mut deletes, &[(("t".to_owned(), 1), old)].into()).unwrap();
+    assert_eq!(deletes.queues[&("t".to_owned(), 1)].prev, None);
+    // A block that was made again without knowing of the deletion leads to a whole one of the earlier topic.
+    let (mut astray, behind) = add(&blocks, 5, 4, Some(old));
+    assert_eq!(astray.queues[&("t".to_owned(), 1)].prev, Some((2 * STRETCH, 0)));
+    astray.again = true;
+    blocks.add(&astray).unwrap();
+    assert_eq!(offsets(behind), [0, 1, 2, 3, 4, 5]);
+    assert_eq!(offsets(Chain { origin: new.origin, ..behind }), [4, 5]);
+    // A row that goes on from the earlier topic, in the stretch in which the later one was made.
+    let entries = (0..4).map(|n| entry(5, n)).collect();
+    let queue = NewQueue { first: 0, entries, ..NewQueue::default() };
+    let mixed = NewBlock { queues: [(("t".to_owned(), 1), queue)].into(), ..astray };
+    blocks.add(&mixed).unwrap();
+    let origin = entry(5, 2).place.offset.0;
+    assert_eq!(offsets(Chain { origin, ..behind }), [2, 3]);
 }
 
 #[test]
@@ -247,6 +266,13 @@ fn a_block_that_is_made_again_leads_to_no_earlier_topic() {
         let older = blocks.older(&again).unwrap();
         assert_eq!(older.into_values().next(), (!deletes).then_some(old));
     }
+    // Damage took the deletion; the newest block of the earlier topic ends behind this one's begin.
+    let (blocks, _) = sparse(&FaultDisk::default(), 5, &[7]);
+    let (_, old) = add(&blocks, 1, 0, None);
+    add(&blocks, 2, 2, Some(old));
+    let queues = [(("t".to_owned(), 1), NewQueue { first: 2, ..NewQueue::default() })].into();
+    let again = NewBlock { begin: 4 * STRETCH, end: 5 * STRETCH, queues, ..NewBlock::default() };
+    assert!(blocks.older(&again).unwrap().is_empty());
 }
 
 #[test]
