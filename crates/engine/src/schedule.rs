@@ -126,7 +126,9 @@ impl Engine {
             return;
         };
         self.due_at[level] = entry.store_timestamp + delay;
-        let due = due(entries.iter().copied(), now - delay);
+        // Those behind a gap come with the next look: what is delivered is counted on from the first one.
+        let run = (*first..).zip(entries).take_while(|(expected, (offset, _))| expected == offset);
+        let due = due(run.map(|(_, entry)| *entry), now - delay);
         if due.is_empty() {
             return;
         }

@@ -62,6 +62,8 @@ impl Housekeeping {
     pub fn run(mut self) {
         let mut last_space = None::<Instant>;
         let mut last_retention = None::<Instant>;
+        // Somebody asked for it (329).
+        let mut any_hour = false;
         while !self.shared.stopping.load(Ordering::Acquire) {
             self.make_room();
             self.make_blocks();
@@ -70,20 +72,18 @@ impl Housekeeping {
                 last_space = Some(Instant::now());
                 self.watch_space();
             }
-            let asked = self.shared.delete_now.load(Ordering::Acquire);
-            if self.dying.is_none() && (asked || due(last_retention, RETENTION_EVERY)) {
-                match self.delete_oldest() {
-                    // There may be another one.
-                    Ok(true) => last_retention = None,
-                    Ok(false) => last_retention = Some(Instant::now()),
+            any_hour |= self.shared.delete_now.swap(false, Ordering::AcqRel);
+            if self.dying.is_none() && (any_hour || due(last_retention, RETENTION_EVERY)) {
+                // There may be another one.
+                let more = match self.delete_oldest(any_hour) {
+                    Ok(more) => more,
                     Err(error) => {
-                        last_retention = Some(Instant::now());
                         tracing::error!(%error, "old log files cannot be deleted");
+                        false
                     }
-                }
-            }
-            if last_retention.is_some() {
-                self.shared.delete_now.store(false, Ordering::Release);
+                };
+                last_retention = (!more).then(Instant::now);
+                any_hour &= more;
             }
             let pause = self.shrink().unwrap_or(Duration::from_millis(HOUSEKEEPING_MS));
             std::thread::park_timeout(pause);
@@ -192,8 +192,8 @@ impl Housekeeping {
     }
 
     /// Deletes the oldest file if it has served its time. Says whether it did: then the disk is asked again
-    /// how full it is before the next one goes.
-    fn delete_oldest(&mut self) -> Result<bool, Box<dyn std::error::Error>> {
+    /// how full it is before the next one goes. `any_hour`: not only at those of `deleteWhen`.
+    fn delete_oldest(&mut self, any_hour: bool) -> Result<bool, Box<dyn std::error::Error>> {
         let bases = self.files.bases();
         let [oldest, next, ..] = bases[..] else { return Ok(false) };
         let (oldest, next) = (PhysicalOffset(oldest), PhysicalOffset(next));
@@ -211,7 +211,7 @@ impl Housekeeping {
         let space = self.files.disk().space(&self.data_dir)?;
         let now = self.shared.clock.now_ms();
         let mut retention = self.retention;
-        if self.shared.delete_now.load(Ordering::Acquire) {
+        if any_hour {
             retention.hours = retention::ANY_HOUR;
         }
         let fates = retention::plan(&[held], confirmed, now, &retention, space);

@@ -128,6 +128,10 @@ impl Readers {
     fn next(&self, kind: Kind) -> Option<Job> {
         let mut state = self.state.lock();
         loop {
+            // Nobody is left who waits for a list.
+            if state.stopped && kind == Kind::Lists {
+                return None;
+            }
             while let Some(job) = state.queue(kind).pop_front() {
                 match job.connection().and_then(|c| state.held.get_mut(&c)) {
                     Some(held) => held.push(job),

@@ -61,9 +61,12 @@ impl Engine {
         let list = list.group_config_list;
         let names: BTreeSet<&str> = list.iter().map(|config| &*config.group_name).collect();
         let new = names.iter().filter(|name| self.state.groups.get(name).is_none()).count();
-        // Each has a retry topic, too.
+        let makes_topic = |config: &&GroupConfig| {
+            let retry = retry_topic(&config.group_name);
+            config.retry_queue_nums > 0 && self.state.topics.find(&retry).is_none()
+        };
         let many = self.state.groups.count() + new > GROUPS_MAX
-            || self.state.topics.count() + new > TOPICS_MAX;
+            || self.state.topics.count() + list.iter().filter(makes_topic).count() > TOPICS_MAX;
         let refusal = refuse_list(list.len(), names.len())
             .or_else(|| many.then(|| "no room for so many groups; delete unused ones".to_owned()));
         let checks = || list.iter().try_for_each(|config| self.check_group_config(config));

@@ -2,6 +2,7 @@
 //! queue goes, and when its messages came.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 use kerolox_log::index::lookup::AskError;
 use kerolox_log::index::queue::{Boundary, Entry, Look, Queue};
@@ -119,9 +120,15 @@ impl Engine {
         let left_out: HashSet<String> = filter.split(',').map(str::to_owned).collect();
         let (own, topic) = (header.compare_group.to_string(), header.topic.to_string());
         let mut found: BTreeMap<i32, i64> = BTreeMap::new();
-        let mut queue = 0;
+        let (mut queue, mut others) = (0, None::<Vec<Arc<str>>>);
         // A queue at a time: there may be many groups.
         let steps = move |engine: &Engine| {
+            let offsets = &engine.state.offsets;
+            let Some(others) = &others else {
+                let all = offsets.groups_of(&topic).filter(|group| !left_out.contains(&***group));
+                others = Some(all.cloned().collect());
+                return None;
+            };
             let known = engine.state.topics.by_name(&topic);
             let queues =
                 known.map_or(0, |t| t.config.read_queue_nums.max(t.config.write_queue_nums));
@@ -129,12 +136,10 @@ impl Engine {
                 let body = serde_json::json!({ "correctionOffsets": found });
                 return Some(Box::new(move || Reply::json(&body)) as Work);
             }
-            let offsets = &engine.state.offsets;
             if let Some(own) = offsets.get(&own, &topic, queue) {
                 let min = known.map_or(0, |topic| topic.range(queue).0);
-                let others = offsets.groups_of(&topic).filter(|g| !left_out.contains(&***g));
-                let others = others.filter_map(|group| offsets.get(group, &topic, queue));
-                if let Some(least) = others.filter(|offset| *offset >= min).min() {
+                let known = others.iter().filter_map(|group| offsets.get(group, &topic, queue));
+                if let Some(least) = known.filter(|offset| *offset >= min).min() {
                     found.insert(queue, if least > own { i64::MAX } else { least });
                 }
             }

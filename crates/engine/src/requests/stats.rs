@@ -77,8 +77,11 @@ struct Asked {
 
 impl Asked {
     fn next(&mut self, engine: &Engine, group: &str) -> Option<String> {
-        if let Some(named) = self.named.pop_first() {
-            return Some(named);
+        while let Some(named) = self.named.pop_first() {
+            // The group may have committed its first offset in it meanwhile: then it follows.
+            if !self.of_offsets || !engine.state.offsets.has(group, &named) {
+                return Some(named);
+            }
         }
         if !self.of_offsets {
             return None;

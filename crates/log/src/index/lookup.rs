@@ -500,7 +500,8 @@ impl Blocks {
             // Where damage took what tells that a topic was made again, a row goes on from the earlier one.
             let owned = |(_, entry): &(i64, Entry)| entry.place.offset.0 >= origin;
             found.extend((first..).zip(entries).filter(owned));
-            if found.len() >= count || block.head.begin == link.block {
+            let is_last = block.head.begin == link.block && next >= row.end();
+            if found.len() >= count || is_last {
                 break;
             }
         }

@@ -240,12 +240,12 @@ fn messages_of_an_earlier_topic_do_not_stand_for_those_that_damage_took() {
     assert_eq!(offsets(behind), [0, 1, 2, 3, 4, 5]);
     assert_eq!(offsets(Chain { origin: new.origin, ..behind }), [4, 5]);
     // A row that goes on from the earlier topic, in the stretch in which the later one was made.
-    let entries = (0..4).map(|n| entry(5, n)).collect();
+    let entries = (0..604).map(|n| entry(5, n)).collect();
     let queue = NewQueue { first: 0, entries, ..NewQueue::default() };
     let mixed = NewBlock { queues: [(("t".to_owned(), 1), queue)].into(), ..astray };
     blocks.add(&mixed).unwrap();
-    let origin = entry(5, 2).place.offset.0;
-    assert_eq!(offsets(Chain { origin, ..behind }), [2, 3]);
+    let origin = entry(5, 602).place.offset.0;
+    assert_eq!(offsets(Chain { origin, ..behind }), [602, 603]);
 }
 
 #[test]
