@@ -47,6 +47,12 @@ fn sparse(disk: &FaultDisk, count: u64, queues: &[i32]) -> (Blocks, Older) {
             let queue_of = NewQueue { first, entries, origin: begin, ..NewQueue::default() };
             new.queues.insert(("t".to_owned(), *queue), queue_of);
         }
+        // Most queues of a large log are sparse: so many are in this block alone.
+        for queue in 0..if count < 10_000 { 0 } else { 10 } {
+            let entries = vec![entry(block, 10 + queue as u64)];
+            let queue_of = NewQueue { entries, origin: begin, ..NewQueue::default() };
+            new.queues.insert((format!("once{block}"), queue), queue_of);
+        }
         new.keys.push((keys::hash("t", &format!("k{block}")), begin));
         blocks.lead_back(&mut new, &older).unwrap();
         blocks.add(&new).unwrap();
@@ -66,9 +72,11 @@ fn chain(older: &Older, queue: i32) -> Chain {
     older[&("t".to_owned(), queue)]
 }
 
+/// 10,000 blocks, 100,003 queues.
 #[test]
 fn a_look_up_reads_a_few_pages_of_many_blocks() {
     let (blocks, older) = sparse(&FaultDisk::default(), 10_000, &[1, 7, 500]);
+    assert_eq!(older.len(), 100_003);
     let reads = |work: &mut dyn FnMut()| {
         let before = blocks.reads();
         work();
@@ -90,6 +98,15 @@ fn a_look_up_reads_a_few_pages_of_many_blocks() {
             });
             assert!(needed < 400, "{needed} reads for the time of {queue}:{offset}");
         }
+    }
+    for block in (0..10_000).step_by(997) {
+        let (topic, queue) = (format!("once{block}"), (block % 10) as i32);
+        let chain = older[&(topic.clone(), queue)];
+        let needed = reads(&mut || {
+            let found = blocks.entry((&topic, queue), chain, 0).unwrap();
+            assert_eq!(found, Some(entry(block, 10 + queue as u64)));
+        });
+        assert!(needed <= 3, "{needed} reads for {topic}/{queue}");
     }
     let (hash, at) = (keys::hash("t", "k77"), PhysicalOffset(77 * STRETCH));
     let times = 77_000..=77_001;
