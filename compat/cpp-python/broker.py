@@ -9,8 +9,8 @@ import subprocess
 import tempfile
 import time
 
-BIN = os.environ.get("KEROLOX_BIN")
-NAMESRV = os.environ.get("KEROLOX_COMPAT_NAMESRV")
+BIN = os.environ.get("KEROLOX_TEST_BIN")
+NAMESRV = os.environ.get("KEROLOX_TEST_NAMESRV")
 
 
 class Broker:
@@ -25,7 +25,7 @@ class Broker:
             return
         if not BIN:
             raise RuntimeError(
-                "set KEROLOX_BIN to the kerolox binary, or KEROLOX_COMPAT_NAMESRV to host:port of a running cluster"
+                "set KEROLOX_TEST_BIN to the kerolox binary, or KEROLOX_TEST_NAMESRV to host:port of a running cluster"
             )
         self.dir = tempfile.mkdtemp(prefix="kerolox-compat-cpp-")
         try:

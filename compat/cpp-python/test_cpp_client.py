@@ -336,7 +336,7 @@ def test_pull_consumer(broker, clients):
         assert sorted(got) == sorted(wanted)
 
 
-@pytest.mark.skipif("KEROLOX_COMPAT_NAMESRV" in os.environ, reason="a cluster that runs already is not restarted")
+@pytest.mark.skipif("KEROLOX_TEST_NAMESRV" in os.environ, reason="a cluster that runs already is not restarted")
 def test_restart(own_broker, clients):
     """kill -9 while a producer sends and a consumer reads: all that was acknowledged comes."""
     topic = unique("topic")

@@ -19,8 +19,8 @@ import (
 )
 
 const (
-	envBin     = "KEROLOX_BIN"
-	envNamesrv = "KEROLOX_COMPAT_NAMESRV"
+	envBin     = "KEROLOX_TEST_BIN"
+	envNamesrv = "KEROLOX_TEST_NAMESRV"
 )
 
 // broker is a Kerolox process started by the tests, or a cluster that already runs

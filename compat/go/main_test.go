@@ -64,11 +64,11 @@ func run(m *testing.M) int {
 	return code
 }
 
-// quiet drops what the client logs, unless KEROLOX_COMPAT_VERBOSE is set.
+// quiet drops what the client logs, unless KEROLOX_TEST_VERBOSE is set.
 type quiet struct{}
 
 func say(level, msg string, fields map[string]interface{}) {
-	if os.Getenv("KEROLOX_COMPAT_VERBOSE") != "" {
+	if os.Getenv("KEROLOX_TEST_VERBOSE") != "" {
 		fmt.Fprintln(os.Stderr, time.Now().Format("15:04:05.000"), level, msg, fields)
 	}
 }

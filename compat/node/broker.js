@@ -8,7 +8,7 @@ const os = require('node:os');
 const path = require('node:path');
 const { setTimeout: sleep } = require('node:timers/promises');
 
-const external = process.env.KEROLOX_COMPAT_NAMESRV;
+const external = process.env.KEROLOX_TEST_NAMESRV;
 
 // A Kerolox process, or a cluster that already runs (which can't be restarted).
 class Broker {
@@ -22,8 +22,8 @@ class Broker {
   static async launch() {
     const broker = new Broker();
     if (!external) {
-      if (!process.env.KEROLOX_BIN) {
-        throw new Error('set KEROLOX_BIN to the kerolox binary, or KEROLOX_COMPAT_NAMESRV to host:port of a running cluster');
+      if (!process.env.KEROLOX_TEST_BIN) {
+        throw new Error('set KEROLOX_TEST_BIN to the kerolox binary, or KEROLOX_TEST_NAMESRV to host:port of a running cluster');
       }
       broker.dir = fs.mkdtempSync(path.join(os.tmpdir(), 'kerolox-compat-node-'));
       try {
@@ -45,7 +45,7 @@ class Broker {
       args.push(`--${name}-port`, String(this.ports[name] || 0));
     }
     const log = fs.openSync(path.join(this.dir, 'stderr.txt'), 'a');
-    const child = spawn(process.env.KEROLOX_BIN, args, { stdio: [ 'ignore', log, log ] });
+    const child = spawn(process.env.KEROLOX_TEST_BIN, args, { stdio: [ 'ignore', log, log ] });
     fs.closeSync(log);
     this.process = child;
     this.exited = new Promise(resolve => {

@@ -7,26 +7,28 @@ use tracing::{info, warn};
 /// Writes the banner.
 pub(crate) fn show(options: &Options, server: &Server) {
     let ports = &server.ports;
-    info!("kerolox {} is ready", env!("CARGO_PKG_VERSION"));
+    let roles = match (options.roles.names, options.roles.broker) {
+        (true, true) => "name server and broker",
+        (false, _) => "a broker",
+        (true, false) => "a name server",
+    };
+    info!("kerolox {} is ready: {roles}", env!("CARGO_PKG_VERSION"));
     info!("data directory: {}", options.data_dir.display());
-    info!(
-        "listening on {}: namesrv {}, broker {}, vip {}, proxy {}, grpc {} (remoting only for now), http {}",
-        options.listen,
-        ports.namesrv,
-        ports.broker,
-        server.vip_port,
-        ports.proxy,
-        ports.grpc,
-        ports.http
-    );
-    match &options.advertise.broker {
-        Some(address) => info!("clients are told to dial {address}"),
-        None => info!("clients are told to dial the address at which they reached the name server"),
-    }
-    if options.advertise.broker.is_none() && options.listen.is_unspecified() {
-        warn!(
-            "listening on every address without --advertise: clients behind NAT or a container bridge cannot dial what they are told; give --advertise HOST"
-        );
+    let listeners = [
+        ("namesrv", ports.namesrv, ""),
+        ("broker", ports.broker, ""),
+        ("vip", server.vip_port, ""),
+        ("proxy", ports.proxy, ""),
+        ("grpc", ports.grpc, " (remoting only for now)"),
+        ("http", ports.http, ""),
+    ];
+    let listeners = listeners.iter().filter(|(name, port, _)| *port > 0 || *name == "vip");
+    let listeners = listeners.filter(|(name, ..)| options.roles.broker || *name != "vip");
+    let listeners: Vec<_> =
+        listeners.map(|(name, port, note)| format!("{name} {port}{note}")).collect();
+    info!("listening on {}: {}", options.listen, listeners.join(", "));
+    if options.roles.broker {
+        show_addresses(options);
     }
     if !options.listen.is_loopback() {
         warn!("{} can be reached by others, and there is no authentication yet", options.listen);
@@ -71,5 +73,25 @@ pub(crate) fn show(options: &Options, server: &Server) {
     }
     if server.lost_delays.more > 0 {
         warn!("lost with their log files: {} more delayed messages", server.lost_delays.more);
+    }
+}
+
+/// How clients find the broker.
+fn show_addresses(options: &Options) {
+    let fixed = options.advertise.broker.as_ref();
+    match fixed {
+        Some(address) => info!("clients are told to dial {address}"),
+        None => info!("clients are told to dial the address at which they reached the name server"),
+    }
+    if fixed.is_none() && options.listen.is_unspecified() {
+        warn!(
+            "listening on every address without --advertise: clients behind NAT or a container bridge cannot dial what they are told; give --advertise HOST"
+        );
+    }
+    if fixed.is_none() && options.listen.is_loopback() && !options.name_servers.is_empty() {
+        warn!(
+            "other name servers are told of this broker, which listens on {} alone: give --listen, and --advertise HOST if clients reach it by another address",
+            options.listen
+        );
     }
 }

@@ -17,6 +17,13 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run name server and broker in one process
     Server(ServerArgs),
+    /// Run a broker alone, for the name servers of namesrvAddr
+    Broker(BrokerRoleArgs),
+    /// Run a name server alone
+    Namesrv(NamesrvRoleArgs),
+    /// Look at the configuration, of a start or of a running server
+    #[command(subcommand)]
+    Config(crate::config::ConfigCommand),
     /// Load a broker (any that speaks RocketMQ) and measure it
     #[command(subcommand)]
     Bench(kerolox_bench::BenchCommand),
@@ -32,9 +39,38 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-/// A flag comes before its environment variable, that before the file, that before the default.
+/// `kerolox server`.
 #[derive(Debug, Args)]
 pub(crate) struct ServerArgs {
+    #[command(flatten)]
+    pub(crate) common: CommonArgs,
+    #[command(flatten)]
+    pub(crate) names: NamesArgs,
+    #[command(flatten)]
+    pub(crate) broker: BrokerArgs,
+}
+
+/// `kerolox broker`.
+#[derive(Debug, Args)]
+pub(crate) struct BrokerRoleArgs {
+    #[command(flatten)]
+    pub(crate) common: CommonArgs,
+    #[command(flatten)]
+    pub(crate) broker: BrokerArgs,
+}
+
+/// `kerolox namesrv`.
+#[derive(Debug, Args)]
+pub(crate) struct NamesrvRoleArgs {
+    #[command(flatten)]
+    pub(crate) common: CommonArgs,
+    #[command(flatten)]
+    pub(crate) names: NamesArgs,
+}
+
+/// A flag comes before its environment variable, that before the file, that before the default.
+#[derive(Debug, Args)]
+pub(crate) struct CommonArgs {
     /// Configuration file with the keys of Apache RocketMQ's broker.conf
     #[arg(short = 'c', long = "config", value_name = "FILE", env = "KEROLOX_CONFIG")]
     pub(crate) config: Option<PathBuf>,
@@ -44,14 +80,6 @@ pub(crate) struct ServerArgs {
     /// Address to listen on [default: 127.0.0.1]
     #[arg(long, value_name = "IP", env = "KEROLOX_LISTEN")]
     pub(crate) listen: Option<IpAddr>,
-    /// What clients are told to dial; LISTENER is namesrv, broker, vip, proxy, grpc or ha
-    #[arg(
-        long,
-        value_name = "[LISTENER=]HOST[:PORT]",
-        env = "KEROLOX_ADVERTISE",
-        value_delimiter = ','
-    )]
-    pub(crate) advertise: Vec<String>,
     /// Set a configuration key
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
@@ -60,22 +88,57 @@ pub(crate) struct ServerArgs {
     pub(crate) log_level: tracing::Level,
     #[arg(long, value_name = "FORMAT", default_value = "text", env = "KEROLOX_LOG_FORMAT")]
     pub(crate) log_format: LogFormat,
-    /// Port of the name server; 0 for any free one [default: 9876]
-    #[arg(long, value_name = "PORT", env = "KEROLOX_NAMESRV_PORT")]
-    pub(crate) namesrv_port: Option<u16>,
-    /// Port of the broker; its VIP port is two below [default: 10911]
-    #[arg(long, value_name = "PORT", env = "KEROLOX_BROKER_PORT")]
-    pub(crate) broker_port: Option<u16>,
-    /// Port for gRPC clients; remoting clients are served there until gRPC is [default: 8081]
-    #[arg(long, value_name = "PORT", env = "KEROLOX_GRPC_PORT")]
-    pub(crate) grpc_port: Option<u16>,
-    /// Port of the proxy, where remoting clients are served, too [default: 8080]
-    #[arg(long, value_name = "PORT", env = "KEROLOX_PROXY_PORT")]
-    pub(crate) proxy_port: Option<u16>,
     /// Port for health, metrics and version [default: 8088]
     #[arg(long, value_name = "PORT", env = "KEROLOX_HTTP_PORT")]
-    pub(crate) http_port: Option<u16>,
+    pub(crate) http_port: Option<Port>,
     /// Write the ports to this file, as JSON, once the server is ready
     #[arg(long, value_name = "FILE", env = "KEROLOX_PORTS_FILE")]
     pub(crate) ports_file: Option<PathBuf>,
+}
+
+/// Flags of the name server.
+#[derive(Debug, Args)]
+pub(crate) struct NamesArgs {
+    /// Port of the name server; 0 for any free one [default: 9876]
+    #[arg(long, value_name = "PORT", env = "KEROLOX_NAMESRV_PORT")]
+    pub(crate) namesrv_port: Option<Port>,
+}
+
+/// Flags of the broker.
+#[derive(Debug, Args)]
+pub(crate) struct BrokerArgs {
+    /// What clients are told to dial; LISTENER is namesrv, broker, vip, proxy, grpc or ha
+    #[arg(
+        long,
+        value_name = "[LISTENER=]HOST[:PORT]",
+        env = "KEROLOX_ADVERTISE",
+        value_delimiter = ','
+    )]
+    pub(crate) advertise: Vec<String>,
+    /// Port of the broker; its VIP port is two below [default: 10911]
+    #[arg(long, value_name = "PORT", env = "KEROLOX_BROKER_PORT")]
+    pub(crate) broker_port: Option<Port>,
+    /// Port for gRPC clients; remoting clients are served there until gRPC is [default: 8081]
+    #[arg(long, value_name = "PORT", env = "KEROLOX_GRPC_PORT")]
+    pub(crate) grpc_port: Option<Port>,
+    /// Port of the proxy, where remoting clients are served, too [default: 8080]
+    #[arg(long, value_name = "PORT", env = "KEROLOX_PROXY_PORT")]
+    pub(crate) proxy_port: Option<Port>,
+}
+
+/// A port; none in what Kubernetes puts into `KEROLOX_BROKER_PORT` for a service of the name
+/// `kerolox-broker`: `tcp://10.0.0.1:10911`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Port(pub(crate) Option<u16>);
+
+impl std::str::FromStr for Port {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.starts_with("tcp://") || text.starts_with("udp://") {
+            return Ok(Port(None));
+        }
+        let port = text.parse().map_err(|_| format!("{text} is not in 0..=65535"))?;
+        Ok(Port(Some(port)))
+    }
 }

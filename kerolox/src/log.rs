@@ -174,7 +174,7 @@ fn lock(dir: &Path) -> Result<Lock, Failure> {
 }
 
 /// Whoever reads may have had enough; that is no failure.
-fn written(result: io::Result<()>) -> Result<(), Failure> {
+pub(crate) fn written(result: io::Result<()>) -> Result<(), Failure> {
     match result {
         Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Failure::other(e)),
         _ => Ok(()),

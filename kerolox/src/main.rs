@@ -10,7 +10,6 @@ mod config;
 mod exit;
 mod log;
 mod logging;
-mod properties;
 mod server;
 
 use std::process::ExitCode;
@@ -23,7 +22,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let result = match cli::Cli::parse().command {
-        cli::Command::Server(args) => server::run(args),
+        cli::Command::Server(args) => server::run(&(&args).into()),
+        cli::Command::Broker(args) => server::run(&(&args).into()),
+        cli::Command::Namesrv(args) => server::run(&(&args).into()),
+        cli::Command::Config(command) => config::run(command),
         cli::Command::Log(command) => log::run(&command),
         cli::Command::Bench(command) => kerolox_bench::run(command).map_err(exit::Failure::other),
     };

@@ -1,4 +1,4 @@
-//! `kerolox server`: from the arguments to a running server, until a signal.
+//! `kerolox server`, `broker` and `namesrv`: from the arguments to a running server, until a signal.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -6,7 +6,6 @@ use std::time::Duration;
 use kerolox_server::Server;
 use serde_json::json;
 
-use crate::cli::ServerArgs;
 use crate::exit::Failure;
 use crate::{banner, config, logging};
 
@@ -14,10 +13,11 @@ use crate::{banner, config, logging};
 const FAILURE_LOOK: Duration = Duration::from_millis(20);
 
 /// Runs until SIGTERM or SIGINT; if it is strict, until the log fails.
-pub(crate) fn run(args: ServerArgs) -> Result<ExitCode, Failure> {
-    logging::start(args.log_level, args.log_format);
+pub(crate) fn run(args: &config::Given<'_>) -> Result<ExitCode, Failure> {
+    let common = args.common;
+    logging::start(common.log_level, common.log_format);
     let config::Configured { options, strict, warnings } =
-        config::configure(&args).map_err(Failure::config)?;
+        config::configure(args).map_err(Failure::config)?;
     for warning in warnings {
         tracing::warn!("{warning}");
     }
@@ -29,7 +29,7 @@ pub(crate) fn run(args: ServerArgs) -> Result<ExitCode, Failure> {
     let mut signals = runtime.block_on(async { Signals::new() }).map_err(Failure::other)?;
     let server = Server::start(options.clone()).map_err(|e| Failure::start(&e))?;
     banner::show(&options, &server);
-    if let Some(path) = &args.ports_file {
+    if let Some(path) = &common.ports_file {
         write_ports(path, &server)
             .map_err(|e| Failure::config(format!("--ports-file {}: {e}", path.display())))?;
     }

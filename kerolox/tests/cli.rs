@@ -26,12 +26,15 @@ deleteWhen = 04
 fileReservedTime = 48
 brokerRole = ASYNC_MASTER
 flushDiskType = ASYNC_FLUSH
-namesrvAddr = 127.0.0.1:9876
+namesrvAddr = 127.0.0.1:1
 brokerIP1 = 127.0.0.1
 listenPort = 10911
 autoCreateTopicEnable = true
-storePathCommitLog = /opt/store/commitlog
+storePathRootDir = store
+storePathCommitLog = store/commitlog
 sendMessageThreadPoolNums = 16
+useReentrantLockWhenPutMessage = true
+pullMessageThreadPoolNums = 16
 ";
 
 /// Name and cluster of the broker.
@@ -104,19 +107,19 @@ async fn apaches_broker_conf_is_taken_as_it_is_with_a_word_on_what_has_no_effect
     let folder = Folder::new();
     let conf = folder.join("broker.conf");
     std::fs::write(&conf, format!("{APACHE_CONF}maxMesageSize=65536\n")).unwrap();
-    let server = Server::start(&folder, &["-c", conf.to_str().unwrap()]);
+    let server = Launch::bare(&folder).args(&["-c", conf.to_str().unwrap()]).start();
     let log = server.log();
     for warning in [
-        "broker.conf: namesrvAddr has no effect in this release",
-        "broker.conf: storePathCommitLog has no effect in this release",
-        "broker.conf: sendMessageThreadPoolNums has no effect in this release",
-        "broker.conf: maxMesageSize has no effect in this release; is maxMessageSize meant?",
+        "broker.conf: pullMessageThreadPoolNums, sendMessageThreadPoolNums have no effect: there are no thread pools",
+        "broker.conf: useReentrantLockWhenPutMessage has no effect: one turn runs at a time",
+        "broker.conf:20: maxMesageSize is not a key; is maxMessageSize meant?",
         "flushDiskType=ASYNC_FLUSH: an acknowledged message survives the process, but a power cut",
     ] {
         let line = log.lines().find(|line| line.contains(warning));
         assert!(line.is_some_and(|line| line.contains("WARN")), "{warning}\n{log}");
     }
     assert!(log.contains("durability: ASYNC_FLUSH"), "{log}");
+    assert!(folder.join("store/commitlog").is_dir());
     assert_eq!(names(&server).await.0, "broker-of-file");
     put(&server.connect().await, "t", 0, "hello").await;
     server.stop();
@@ -131,12 +134,9 @@ fn what_is_wrong_with_the_configuration_is_said_in_one_line() {
         assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
         assert!(!folder.data().exists(), "{args:?} left a directory");
     };
-    check(
-        &["--set", "maxMesageSize=1"],
-        "maxMesageSize is not a key of this release; is maxMessageSize meant?",
-    );
+    check(&["--set", "maxMesageSize=1"], "maxMesageSize is not a key; is maxMessageSize meant?");
     check(&["--set", "flushDisktype=SYNC_FLUSH"], "is flushDiskType meant?");
-    check(&["--set", "nothingLikeAnyKey=1"], "nothingLikeAnyKey is not a key of this release");
+    check(&["--set", "nothingLikeAnyKey=1"], "nothingLikeAnyKey is not a key");
     check(&["--set", "maxMessageSize"], "--set maxMessageSize: KEY=VALUE was expected");
     check(
         &["--set", "maxMessageSize=big"],
@@ -145,8 +145,11 @@ fn what_is_wrong_with_the_configuration_is_said_in_one_line() {
     check(&["--set", "maxMessageSize=0"], "is not a whole number from 1 to");
     check(&["--set", "maxMessageSize=-1"], "is not a whole number from 1 to");
     check(&["--set", "maxMessageSize=99999999999999999999"], "is not a whole number");
-    check(&["--set", "listenPort=65536"], "is not a whole number from 1 to 65535");
-    check(&["--set", "brokerId=1"], "is not a whole number from 0 to 0");
+    check(&["--set", "listenPort=65536"], "is not a whole number from 0 to 65535");
+    check(
+        &["--set", "brokerId=1"],
+        "--set: brokerId=1 is not 0: replication comes with a later release",
+    );
     check(&["--set", "autoCreateTopicEnable=yes"], "is not true or false");
     check(&["--set", "flushDiskType=NEVER"], "is not SYNC_FLUSH or ASYNC_FLUSH");
     check(&["--set", "brokerRole=SLAVE"], "replication comes with a later release");
@@ -157,12 +160,16 @@ fn what_is_wrong_with_the_configuration_is_said_in_one_line() {
     check(&["--set", "brokerName=a b"], "is not a name of letters, digits");
     check(&["--set", "brokerName="], "is not a name of letters, digits");
     check(&["--set", "bindAddress=localhost"], "is not an IP address");
-    check(&["--set", "mappedFileSizeCommitLog=1048577"], "is not a multiple of 4096");
-    check(&["--set", "mappedFileSizeCommitLog=4096"], "is not a whole number from 1048576");
+    check(&["--set", "mappedFileSizeCommitLog=1048577"], "is not a multiple of 4096 from 1048576");
+    check(&["--set", "mappedFileSizeCommitLog=4096"], "is not a multiple of 4096 from 1048576");
     check(
         &["--set", "mappedFileSizeCommitLog=1048576"],
         "a file must hold a message and 64 KiB more",
     );
+    check(&["--set", "aclEnable=true"], "aclEnable=true, but only false: authentication");
+    check(&["--set", "minInSyncReplicas=2"], "minInSyncReplicas=2, but only 1: replication");
+    check(&["--set", "storePathCommitLog=elsewhere"], "the log lies in the data directory");
+    check(&["--set", "namesrvAddr=localhost"], "is not HOST:PORT, more of them with ; between");
     check(&["--advertise", "a b"], "not a host name or IP address");
     check(&["--advertise", "10.0.0.1:80"], "say broker=10.0.0.1:80");
     check(&["--advertise", "nobody=10.0.0.1"], "is none of namesrv, broker");
@@ -174,7 +181,7 @@ fn what_is_wrong_with_the_configuration_is_said_in_one_line() {
     std::fs::write(folder.join("twice.conf"), "brokerName=a\nbrokerName=b\n").unwrap();
     check(&["-c", "twice.conf"], "line 2: brokerName stands in line 1 already");
     std::fs::write(folder.join("value.conf"), "maxMessageSize=4MB\n").unwrap();
-    check(&["-c", "value.conf"], "value.conf: maxMessageSize=4MB is not a whole number");
+    check(&["-c", "value.conf"], "value.conf:1: maxMessageSize=4MB is not a whole number");
 }
 
 #[test]
@@ -182,6 +189,24 @@ fn a_bad_value_in_the_environment_is_named_with_its_variable() {
     let folder = Folder::new();
     let ended = Launch::new(&folder).env("KEROLOX_MAX_MESSAGE_SIZE", "much").fails();
     ended.check(2, "KEROLOX_MAX_MESSAGE_SIZE: maxMessageSize=much is not a whole number");
+    let ended = Launch::new(&folder).env("KEROLOX_MAX_MESAGE_SIZE", "1").fails();
+    let reason =
+        "KEROLOX_MAX_MESAGE_SIZE: no flag and no key has that name; is maxMessageSize meant?";
+    ended.check(2, reason);
+}
+
+#[tokio::test]
+async fn variables_that_kubernetes_sets_for_a_service_are_passed_over() {
+    let folder = Folder::new();
+    let server = Launch::new(&folder)
+        .env("KEROLOX_SERVICE_HOST", "10.0.0.1")
+        .env("KEROLOX_SERVICE_PORT_NAMESRV", "9876")
+        .env("KEROLOX_PORT", "tcp://10.0.0.1:9876")
+        .env("KEROLOX_PORT_9876_TCP_ADDR", "10.0.0.1")
+        .env("KEROLOX_BROKER_PORT", "tcp://10.0.0.1:10911")
+        .start();
+    put(&server.connect().await, "t", 0, "hello").await;
+    server.stop();
 }
 
 #[test]

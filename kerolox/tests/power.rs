@@ -2,7 +2,7 @@
 //! some point, on a disk that then loses what was not synced; and a server is started on what is
 //! left. Whatever was acknowledged before that point is there.
 //!
-//! Debug builds alone record. `KEROLOX_POWER_CUTS` says how often; `KEROLOX_POWER_SEED` where the
+//! Debug builds alone record. `KEROLOX_TEST_POWER_CUTS` says how often; `KEROLOX_TEST_POWER_SEED` where the
 //! choice of points begins.
 
 #![expect(clippy::unwrap_used, reason = "what helps a test may fail as it does")]
@@ -76,7 +76,7 @@ async fn what_was_acknowledged_before_the_power_went_is_there() {
     }
     let folder = Folder::new();
     let written = folder.join("written");
-    let server = Launch::new(&folder).args(&SMALL).env("KEROLOX_TRIAL_RECORD", &written).start();
+    let server = Launch::new(&folder).args(&SMALL).env("KEROLOX_TEST_RECORD", &written).start();
     make_topic(&server.connect().await, "t", QUEUES).await;
     let topic_at_us = now_us();
     let end = Arc::new(AtomicBool::new(false));
@@ -96,9 +96,9 @@ async fn what_was_acknowledged_before_the_power_went_is_there() {
     let first = steps.partition_point(|step| step.at_us <= topic_at_us) as u64;
     assert!(steps.len() as u64 > first + 100, "{} steps", steps.len());
 
-    let mut rng = Rng(number("KEROLOX_POWER_SEED", 1));
+    let mut rng = Rng(number("KEROLOX_TEST_POWER_SEED", 1));
     let mut found_in_all = 0;
-    for cut in 0..number("KEROLOX_POWER_CUTS", CUTS) {
+    for cut in 0..number("KEROLOX_TEST_POWER_CUTS", CUTS) {
         let upto = (first + rng.below(steps.len() as u64 - first)) as usize;
         let disk = record::replay(&steps[..upto]).unwrap();
         disk.power_cycle(&mut rng);

@@ -1,6 +1,6 @@
 //! Directories as each release left them, in `tests/golden/`: this one reads them.
 //!
-//! A release adds its own: `KEROLOX_MAKE_GOLDEN=VERSION cargo test -p kerolox --test releases` makes
+//! A release adds its own: `KEROLOX_TEST_MAKE_GOLDEN=VERSION cargo test -p kerolox --test releases` makes
 //! two, of a server that was stopped and of one that was killed.
 
 mod common;
@@ -145,7 +145,7 @@ async fn make(folder: &Folder) -> Server {
 
 #[tokio::test]
 async fn directories_of_all_releases_are_read() {
-    if let Some(version) = std::env::var_os("KEROLOX_MAKE_GOLDEN") {
+    if let Some(version) = std::env::var_os("KEROLOX_TEST_MAKE_GOLDEN") {
         for (how, end) in [("stopped", stop as fn(Server)), ("killed", Server::kill as fn(Server))]
         {
             let folder = Folder::new();

@@ -70,9 +70,9 @@ fn package(root: &Path, json: &Value) -> Result<Package> {
 }
 
 /// The environment variable that names the binary to test, for the suites in `compat/` too.
-pub(crate) const BINARY_VARIABLE: &str = "KEROLOX_BIN";
+pub(crate) const BINARY_VARIABLE: &str = "KEROLOX_TEST_BIN";
 
-/// The absolute path of the release binary, which is built first. If `KEROLOX_BIN` is set, it is
+/// The absolute path of the release binary, which is built first. If `KEROLOX_TEST_BIN` is set, it is
 /// taken as it is.
 pub(crate) fn release_binary(root: &Path, offline: bool) -> Result<PathBuf> {
     if let Some(path) = std::env::var_os(BINARY_VARIABLE) {

@@ -5,6 +5,7 @@
 //! bounded. A call that is given up (timeout, or its future dropped) leaves the table at once.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -53,6 +54,8 @@ impl Default for Options {
 pub struct Connection {
     shared: Arc<Shared>,
     outbox: mpsc::Sender<Outgoing>,
+    local: SocketAddr,
+    peer: SocketAddr,
     /// Ends with this connection.
     _task: JoinSet<()>,
 }
@@ -97,7 +100,10 @@ impl Connection {
                 });
             }
         };
-        stream.set_nodelay(true).map_err(|why| Error::Connect { addr: addr.to_owned(), why })?;
+        let failed = |why| Error::Connect { addr: addr.to_owned(), why };
+        stream.set_nodelay(true).map_err(failed)?;
+        let (local, peer) =
+            (stream.local_addr().map_err(failed)?, stream.peer_addr().map_err(failed)?);
         let shared = Arc::new(Shared {
             addr: addr.into(),
             room: Semaphore::new(options.in_flight_max.clamp(1, Semaphore::MAX_PERMITS)),
@@ -116,12 +122,22 @@ impl Connection {
             };
             of_task.close(&why);
         });
-        Ok(Connection { shared, outbox, _task: task })
+        Ok(Connection { shared, outbox, local, peer, _task: task })
     }
 
     /// The address given to [`Connection::connect`].
     pub fn addr(&self) -> &str {
         &self.shared.addr
+    }
+
+    /// The socket's own address.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// The address that was dialled, resolved.
+    pub fn peer_addr(&self) -> SocketAddr {
+        self.peer
     }
 
     /// Whether the connection has ended; a new one is needed then.

@@ -36,6 +36,17 @@ pub enum Change<'a> {
     Queue { topic: Cow<'a, str>, queue: i32, known: QueueKnown },
     /// 10: where a topic was made, in snapshots.
     TopicBorn { topic: Cow<'a, str>, at: u64 },
+    /// 11: a key of the configuration that was changed while the server ran; `None`: what is configured
+    /// holds again.
+    Setting { key: Cow<'a, str>, setting: Option<Setting> },
+}
+
+/// What a key of the configuration was changed to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    pub value: String,
+    /// What was configured then.
+    pub over: String,
 }
 
 /// What a snapshot says of a queue.
@@ -81,6 +92,7 @@ impl Change<'_> {
             | Change::GroupDelete { .. }
             | Change::Delayed { .. }
             | Change::Kv { .. }
+            | Change::Setting { .. }
             | Change::Recovered { .. } => None,
         }
     }
@@ -152,6 +164,15 @@ impl Change<'_> {
                 put_text(&mut out, topic);
                 out.extend_from_slice(&at.to_be_bytes());
             }
+            Change::Setting { key, setting } => {
+                out.push(11);
+                put_text(&mut out, key);
+                out.push(u8::from(setting.is_some()));
+                if let Some(Setting { value, over }) = setting {
+                    put_text(&mut out, value);
+                    put_text(&mut out, over);
+                }
+            }
         }
         out
     }
@@ -199,6 +220,16 @@ impl Change<'_> {
                 Change::Queue { topic, queue, known: QueueKnown { next, min, origin, older } }
             }
             10 => Change::TopicBorn { topic: c.text()?, at: c.word64()? },
+            11 => {
+                let key = c.text()?;
+                let setting = if c.byte()? == 0 {
+                    None
+                } else {
+                    let value = c.text()?.into_owned();
+                    Some(Setting { value, over: c.text()?.into_owned() })
+                };
+                Change::Setting { key, setting }
+            }
             _ => return None,
         })
     }
@@ -268,6 +299,11 @@ mod tests {
                 },
             },
             Change::TopicBorn { topic: "t".into(), at: 1 << 40 },
+            Change::Setting { key: "k".into(), setting: None },
+            Change::Setting {
+                key: "k".into(),
+                setting: Some(Setting { value: "v".into(), over: String::new() }),
+            },
         ];
         for change in &all {
             let bytes = change.encode();

@@ -15,6 +15,8 @@ pub struct Config {
     pub region: ByteString,
     /// `traceOn`
     pub trace_on: bool,
+    /// The topic for message traces (`msgTraceTopicName`), if it is made at the start (`traceTopicEnable`).
+    pub trace_topic: Option<ByteString>,
     /// `brokerPermission`: bits as in a topic's.
     pub broker_permission: i32,
     /// `autoCreateTopicEnable`
@@ -29,6 +31,14 @@ pub struct Config {
     pub long_polling: bool,
     /// `shortPollingTimeMills`
     pub short_polling_ms: i64,
+    /// `rejectPullConsumerEnable`: consumers that pull by themselves are no members of their group.
+    pub reject_pull_consumers: bool,
+    /// `notifyConsumerIdsChangedEnable`: members of a group are told when others come or go.
+    pub notify_groups: bool,
+    /// `startAcceptSendRequestTimeStamp`, in ms: sends before are refused.
+    pub accept_sends_from: i64,
+    /// `channelExpiredTimeout`: a client without a heartbeat for so many ms is gone.
+    pub client_expiry_ms: i64,
     /// `useServerSideResetOffset`
     pub server_side_reset: bool,
     /// `messageDelayLevel`, in ms, level 1 first.
@@ -57,6 +67,7 @@ impl Default for Config {
             broker_name: "broker-a".into(),
             region: "DefaultRegion".into(),
             trace_on: true,
+            trace_topic: None,
             broker_permission: 6,
             auto_create_topic: true,
             default_topic_queue_nums: 8,
@@ -64,6 +75,10 @@ impl Default for Config {
             max_message_size: 4 << 20,
             long_polling: true,
             short_polling_ms: 1_000,
+            reject_pull_consumers: false,
+            notify_groups: true,
+            accept_sends_from: 0,
+            client_expiry_ms: 120_000,
             server_side_reset: true,
             delay_levels_ms: DELAY_LEVELS_MS.to_vec(),
             store_ip: None,

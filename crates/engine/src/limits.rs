@@ -45,8 +45,6 @@ pub const FORWARD_MS_MAX: i64 = 10_000;
 pub const OFFSETS_INTERVAL_MS: i64 = 1_000;
 /// Offsets that are written in one step: what is left follows in the next.
 pub const OFFSETS_STEP_MAX: usize = 4_096;
-/// A client without a heartbeat is gone after this time, in ms (Apache's value).
-pub const CLIENT_EXPIRY_MS: i64 = 120_000;
 /// A queue lock that is not renewed is free after this time, in ms (Apache's value).
 pub const LOCK_EXPIRY_MS: i64 = 60_000;
 /// Locks of one group.

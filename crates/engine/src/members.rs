@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use kerolox_protocol::remoting::client::{ConsumerData, SubscriptionData};
 use kerolox_protocol::tags::TagFilter;
 
-use crate::limits::{CLIENT_EXPIRY_MS, MEMBERS_MAX, SUBSCRIPTIONS_MAX};
+use crate::limits::{MEMBERS_MAX, SUBSCRIPTIONS_MAX};
 use crate::output::ConnectionId;
 use crate::request::Origin;
 
@@ -178,9 +178,9 @@ impl Members {
         changed
     }
 
-    /// Clients without a heartbeat for too long are gone. Returns the groups that lost a member.
-    pub fn expire(&mut self, now: i64) -> Vec<String> {
-        let late = |client: &Client| now - client.seen > CLIENT_EXPIRY_MS;
+    /// Clients without a heartbeat for `expiry_ms` are gone. Returns the groups that lost a member.
+    pub fn expire(&mut self, now: i64, expiry_ms: i64) -> Vec<String> {
+        let late = |client: &Client| now - client.seen > expiry_ms;
         let mut gone = Vec::new();
         for (group, members) in &self.consumers {
             let late = members.clients.iter().filter(|(_, client)| late(client));

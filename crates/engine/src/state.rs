@@ -20,6 +20,7 @@ use kerolox_protocol::names::{
 use kerolox_protocol::record::View;
 use kerolox_protocol::remoting::admin::{GroupConfig, TopicConfig, perm};
 
+pub use crate::change::Setting;
 use crate::change::{Change, QueueKnown};
 use crate::config::Config;
 use crate::groups::Groups;
@@ -36,6 +37,8 @@ pub struct State {
     /// For each delay level how far its messages are delivered; level 1 first.
     pub delayed: Vec<i64>,
     pub kv: BTreeMap<(String, String), String>,
+    /// Keys of the configuration that were changed while the server ran.
+    pub settings: BTreeMap<String, Setting>,
     /// Which topics it holds.
     part: Part,
     /// A block or a snapshot is taken over: where queues end does not follow from its changes.
@@ -94,8 +97,8 @@ impl State {
             state.topics.put(config, 0, PhysicalOffset(0));
         };
         let (read_write, inherit) = (perm::READ | perm::WRITE, perm::INHERIT);
-        if config.auto_create_topic {
-            topic(AUTO_CREATE_TOPIC, config.default_topic_queue_nums, read_write | inherit);
+        if let Some(name) = &config.trace_topic {
+            topic(name, 1, read_write);
         }
         topic(&config.cluster, 16, read_write | inherit);
         topic(&config.broker_name, 1, read_write | inherit);
@@ -107,7 +110,23 @@ impl State {
             let config = GroupConfig { group_name: group.to_owned(), ..GroupConfig::default() };
             state.groups.put(config, 0);
         }
+        if config.auto_create_topic {
+            state.put_auto_create_topic(config);
+        }
         state
+    }
+
+    /// Makes the topic after which those are made that a send makes.
+    pub(crate) fn put_auto_create_topic(&mut self, config: &Config) {
+        let queues = config.default_topic_queue_nums;
+        let config = TopicConfig {
+            topic_name: AUTO_CREATE_TOPIC.to_owned(),
+            read_queue_nums: queues,
+            write_queue_nums: queues,
+            perm: perm::READ | perm::WRITE | perm::INHERIT,
+            ..TopicConfig::default()
+        };
+        self.topics.put(config, 0, PhysicalOffset(0));
     }
 
     /// A part of the state of an empty log.
@@ -158,6 +177,10 @@ impl State {
                     None => drop(self.kv.remove(&at)),
                 }
             }
+            Change::Setting { key, setting: Some(setting) } => {
+                self.settings.insert(key.clone().into_owned(), setting.clone());
+            }
+            Change::Setting { key, setting: None } => drop(self.settings.remove(&**key)),
             Change::Recovered { .. } => {}
             Change::Queue { topic, queue, known } => {
                 let sane = (0..QUEUES_MAX).contains(queue)
@@ -363,6 +386,9 @@ impl State {
         for ((namespace, key), value) in &self.kv {
             let value = Some(value.into());
             put(Change::Kv { namespace: namespace.into(), key: key.into(), value })?;
+        }
+        for (key, setting) in &self.settings {
+            put(Change::Setting { key: key.into(), setting: Some(setting.clone()) })?;
         }
         Ok(())
     }

@@ -137,7 +137,8 @@ impl Topics {
         self.slots.get_mut(id.0 as usize)?.take()
     }
 
-    fn touch(&mut self, now: i64) {
+    /// What is told of the topics has changed.
+    pub fn touch(&mut self, now: i64) {
         self.version.counter += 1;
         self.version.timestamp = now;
     }

@@ -13,13 +13,14 @@ use kerolox_log::limits::TAIL_BYTES;
 use kerolox_log::read::Place;
 use kerolox_log::recover::Report;
 use kerolox_log::tail::Tail;
+use kerolox_protocol::names::AUTO_CREATE_TOPIC;
 use kerolox_protocol::record::NewRecord;
 use kerolox_protocol::remoting::client::ConsumerGroup;
 use kerolox_protocol::remoting::codes::{request, response};
 use kerolox_protocol::remoting::reply::Reply;
 use kerolox_protocol::{properties, tags};
 
-use crate::change::Change;
+use crate::change::{Change, Setting};
 use crate::config::Config;
 use crate::limits::{IDLE_STEP, OFFSETS_INTERVAL_MS, OFFSETS_STEP_MAX};
 use crate::load::{Continuation, Pending};
@@ -232,7 +233,7 @@ impl Engine {
         }
         if now - self.expired >= 10_000 {
             self.expired = now;
-            for group in self.members.expire(now) {
+            for group in self.members.expire(now, self.config.client_expiry_ms) {
                 self.notify_group(&group, out);
             }
             self.forget_idle_rates();
@@ -344,6 +345,28 @@ impl Engine {
         self.log.confirm_at()
     }
 
+    /// Notes what a key of the configuration was changed to, for the next start. The answer must wait until
+    /// the returned position is confirmed.
+    pub fn put_setting(&mut self, key: &str, setting: Option<Setting>, now: i64) -> PhysicalOffset {
+        self.change(&Change::Setting { key: key.into(), setting }, now);
+        self.log.confirm_at()
+    }
+
+    /// Takes up another configuration. Names, delay levels and the number of queues stay: they are those of
+    /// the start.
+    pub fn set_config(&mut self, config: Config, now: i64, out: &mut Output) {
+        if self.config.broker_permission != config.broker_permission {
+            self.state.topics.touch(now);
+        }
+        self.config = config;
+        if self.config.auto_create_topic && self.state.topics.find(AUTO_CREATE_TOPIC).is_none() {
+            self.state.put_auto_create_topic(&self.config);
+            let made =
+                self.state.topics.by_name(AUTO_CREATE_TOPIC).map(|topic| topic.config.clone());
+            out.topics.push((AUTO_CREATE_TOPIC.into(), made));
+        }
+    }
+
     /// Stores a message in a queue: log, index, keys. It becomes visible when it is confirmed.
     pub(crate) fn store(
         &mut self,
@@ -434,7 +457,7 @@ impl Engine {
             .groups
             .get(group)
             .is_none_or(|config| config.notify_consumer_ids_changed_enable);
-        if members.is_broadcast() || !wanted {
+        if members.is_broadcast() || !wanted || !self.config.notify_groups {
             return;
         }
         // Not before what made the change is confirmed: a client that hears of it before its own

@@ -102,6 +102,11 @@ pub struct Appender {
 const EPOCH: u64 = 1;
 
 impl Appender {
+    /// Bytes of a commit log file.
+    pub fn file_size(&self) -> u64 {
+        self.file_size
+    }
+
     /// Goes on behind what recovery found. `file_size`: bytes of a commit log file.
     pub fn new(identity: Identity, file_size: u64, resume: Resume) -> Self {
         let arenas = Arenas::new(ARENA_BYTES, ARENAS_MAX);

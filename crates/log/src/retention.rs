@@ -32,6 +32,8 @@ pub struct Retention {
     pub hours: u32,
 }
 
+/// More than a disk can be full: what is deleted from there on never is.
+pub const SPACE_NEVER: u64 = u64::MAX;
 /// All hours of the day.
 pub const ANY_HOUR: u32 = (1 << 24) - 1;
 

@@ -66,6 +66,10 @@ impl Names {
         let broker = self.table.open(name, &header.cluster_name);
         broker.acting_master = header.enable_acting_master;
         if takes_topics {
+            // One topic alone tells a change.
+            if self.options.delete_with_registration && topics.len() != 1 {
+                broker.retain_topics(&topics);
+            }
             broker.put_topics(topics, |known| !unchanged || !known);
             if id != MASTER_ID && broker.acting_master {
                 broker.wipe_write(); // a stand-in serves reads alone
@@ -80,6 +84,9 @@ impl Names {
             fields.ha_server_addr = master.ha_address.as_deref().map(Into::into);
         }
         let fields = ReplyFields::Register(fields);
+        if !self.options.return_order_topics {
+            return Answer::Now(Reply::with(fields));
+        }
         match self.kv.snapshot(ORDER_TOPIC_CONFIG) {
             None => Answer::Now(Reply::with(fields)),
             Some(entries) => {

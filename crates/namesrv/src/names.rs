@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use kerolox_protocol::names::STATE_TOPIC;
 use kerolox_protocol::remoting::admin::TopicConfig;
+use kerolox_protocol::remoting::codes::response;
 use kerolox_protocol::remoting::reply::Reply;
 
 use crate::kv::{Kv, KvChange};
@@ -19,11 +20,29 @@ pub struct Options {
     /// `orderMessageEnable`: routes carry the topic's entry of the KV namespace
     /// `ORDER_TOPIC_CONFIG`.
     pub order_message_enable: bool,
+    /// `returnOrderTopicConfigToBroker`: a registration is answered with that namespace.
+    pub return_order_topics: bool,
+    /// `enableAllTopicList`: 206 is answered.
+    pub list_all_topics: bool,
+    /// `enableTopicList`: 224 and 311 to 313 are answered.
+    pub list_topics: bool,
+    /// `deleteTopicWithBrokerRegistration`: topics that a whole registration does not name are removed.
+    pub delete_with_registration: bool,
+    /// Until this time (ms since 1970) routes are refused (`needWaitForService`).
+    pub no_routes_before_ms: u64,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { broker_expiry_ms: 120_000, order_message_enable: false }
+        Options {
+            broker_expiry_ms: 120_000,
+            order_message_enable: false,
+            return_order_topics: true,
+            list_all_topics: true,
+            list_topics: true,
+            delete_with_registration: false,
+            no_routes_before_ms: 0,
+        }
     }
 }
 
@@ -69,6 +88,11 @@ impl Answer {
     }
 }
 
+/// A list that is switched off.
+fn disabled(key: &str) -> Answer {
+    Answer::Now(Reply::refuse(response::SYSTEM_ERROR, format!("disable ({key}=false)")))
+}
+
 /// The name server.
 pub struct Names {
     pub(crate) options: Options,
@@ -91,6 +115,20 @@ impl Names {
         self.table.open(&broker.name, &broker.cluster);
         self.table.put_replica(&broker.name, broker.broker_id, Replica::local(broker.advertised));
         self.local = Some((broker.name, broker.broker_id));
+    }
+
+    /// Takes up other settings.
+    pub fn set_options(&mut self, options: Options) {
+        self.options = options;
+    }
+
+    /// What routes say at most of the local broker's topics (`brokerPermission`).
+    pub fn set_local_permission(&mut self, allowed: i32) {
+        if let Some((name, _)) = &self.local
+            && let Some(broker) = self.table.broker_mut(name)
+        {
+            broker.allowed = allowed;
+        }
     }
 
     /// Enters or changes a topic of the local broker. Without a local broker it does nothing.
@@ -134,8 +172,18 @@ impl Names {
             Request::DeleteKv(entry) => return self.delete_kv(&entry),
             Request::GetKv(entry) => self.get_kv(&entry),
             Request::ListKv { namespace } => self.list_kv(&namespace),
+            Request::Route { .. } if now_ms < self.options.no_routes_before_ms => {
+                let remark = "name server not ready (needWaitForService, waitSecondsForService)";
+                Answer::Now(Reply::refuse(response::SYSTEM_ERROR, remark))
+            }
             Request::Route { topic, standard_json } => self.route(topic, standard_json, caller),
             Request::Clusters => self.clusters(caller),
+            Request::Topics if !self.options.list_all_topics => disabled("enableAllTopicList"),
+            Request::TopicsOfCluster { .. } | Request::TopicsWithFlags { .. }
+                if !self.options.list_topics =>
+            {
+                disabled("enableTopicList")
+            }
             Request::Topics => self.topics(),
             Request::TopicsOfCluster { cluster } => self.topics_of_cluster(cluster),
             Request::SystemTopics => self.system_topics(caller),

@@ -135,6 +135,8 @@ pub(crate) struct Broker {
     /// Go client panic.
     pub(crate) replicas: BTreeMap<i64, Replica>,
     topics: Topics,
+    /// Bits that no topic's permission exceeds.
+    pub(crate) allowed: i32,
     /// How often permissions were changed as a whole.
     changes: u32,
     /// The change that gave read and write to all topics entered before it.
@@ -150,6 +152,7 @@ impl Broker {
             acting_master: false,
             replicas: BTreeMap::new(),
             topics: Topics::new(),
+            allowed: i32::MAX,
             changes: 0,
             added_at: None,
             wiped_at: None,
@@ -181,6 +184,14 @@ impl Broker {
         }
     }
 
+    /// Removes the topics that are not among `kept`.
+    pub(crate) fn retain_topics(&mut self, kept: &Topics) {
+        let gone = self.topics.keys().filter(|topic| !kept.contains_key(*topic)).cloned();
+        for topic in gone.collect::<Vec<_>>() {
+            self.topics.remove(&topic);
+        }
+    }
+
     pub(crate) fn remove_topic(&mut self, topic: &str) {
         self.topics.remove(topic);
     }
@@ -202,7 +213,8 @@ impl Broker {
     pub(crate) fn perm(&self, queues: &Queues) -> i32 {
         let touched = |change: Option<u32>| change.is_some_and(|at| at > queues.entered);
         let perm = if touched(self.added_at) { perm::READ | perm::WRITE } else { queues.perm };
-        if touched(self.wiped_at) { perm & !perm::WRITE } else { perm }
+        let perm = if touched(self.wiped_at) { perm & !perm::WRITE } else { perm };
+        perm & self.allowed
     }
 
     pub(crate) fn data(&self, name: &str, local_ip: IpAddr) -> BrokerData {

@@ -1,5 +1,5 @@
-//! What is asked of the process as a whole rather than of the engine: how it is doing (28), and to delete
-//! what has expired, now (329). In: a request, on a disk reader. Out: its reply.
+//! What is asked of the process as a whole rather than of the engine: how it is doing (28), how it is
+//! configured (26, 319), and to delete what has expired, now (329). In: a request, on a disk reader. Out: its reply.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -10,9 +10,11 @@ use kerolox_log::PhysicalOffset;
 use kerolox_log::files::Files;
 use kerolox_protocol::names::SCHEDULE_TOPIC;
 use kerolox_protocol::record;
-use kerolox_protocol::remoting::codes::{request, version};
+use kerolox_protocol::remoting::admin::{ConfigOrigin as Origin, ConfigQuestion, ConfigVersion};
+use kerolox_protocol::remoting::codes::{self, request, version};
+use kerolox_protocol::remoting::fields::Header as _;
 use kerolox_protocol::remoting::frame::Frame;
-use kerolox_protocol::remoting::reply::Reply;
+use kerolox_protocol::remoting::reply::{Reply, ReplyFields};
 
 use crate::core::Shared;
 
@@ -23,6 +25,8 @@ pub enum Question {
     RuntimeInfo,
     /// 329.
     DeleteExpired,
+    /// 26, and of the name server 319.
+    Config { names: bool, origins: bool },
 }
 
 impl Question {
@@ -31,6 +35,8 @@ impl Question {
         match frame.code {
             request::GET_BROKER_RUNTIME_INFO => Some(Question::RuntimeInfo),
             request::DELETE_EXPIRED_COMMITLOG => Some(Question::DeleteExpired),
+            request::GET_BROKER_CONFIG => Some(config(frame, false)),
+            codes::names::GET_NAMESRV_CONFIG => Some(config(frame, true)),
             _ => None,
         }
     }
@@ -46,8 +52,32 @@ impl Question {
                 shared.wake_housekeeping();
                 Reply::ok()
             }
+            Question::Config { names, origins } => {
+                let settings = shared.with_core(|core, _| core.settings.clone());
+                if origins {
+                    let rows = settings.rows().into_iter().map(|row| Origin {
+                        key: row.key.name.into(),
+                        value: row.value,
+                        origin: row.origin,
+                    });
+                    return Reply::json(&rows.collect::<Vec<_>>());
+                }
+                let body = Reply::body(settings.listing(names));
+                let version = serde_json::to_string(settings.version()).unwrap_or_default();
+                let header = ConfigVersion { version: version.into() };
+                match names {
+                    true => body,
+                    false => Reply { fields: ReplyFields::Config(header), ..body },
+                }
+            }
         }
     }
+}
+
+/// Our own clients ask where each value comes from.
+fn config(frame: &Frame<'_>, names: bool) -> Question {
+    let asked = ConfigQuestion::read(frame).unwrap_or_default();
+    Question::Config { names, origins: asked.origins }
 }
 
 /// What Apache's broker tells of itself, as far as it means anything here. Queues and threads of requests

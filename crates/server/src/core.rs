@@ -5,6 +5,7 @@
 //! others leave their batch in the inbox, which the holder empties before it lets go. So at low
 //! load a request crosses no thread but the log's, and with `ASYNC_FLUSH` none at all.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
@@ -21,24 +22,33 @@ use kerolox_log::flush::Writer;
 use kerolox_log::index::lookup::Blocks;
 use kerolox_log::retention::Reason;
 use kerolox_namesrv::{self as names, Names};
+use kerolox_protocol::remoting::admin::perm;
 use kerolox_protocol::remoting::codes::response;
 use kerolox_protocol::remoting::reply::Reply;
 use parking_lot::{Mutex, MutexGuard};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::clock::Clock;
 use crate::condition::Question;
 use crate::decode::CoreRequest;
 use crate::limits::STEPS_US;
 use crate::logger::LogSignal;
-use crate::options::Durability;
+use crate::options::{Options, Roles};
 use crate::pen::Pen;
 use crate::readers::{Job, Readers};
+use crate::settings::{self, Settings};
 
 /// The two state machines.
 pub struct Core {
     pub engine: Engine,
     pub names: Names,
+    pub settings: Settings,
+    /// The machine's memory, in bytes.
+    memory: u64,
+    /// When the process began to serve, in ms since 1970.
+    booted_ms: i64,
+    /// Name servers of other processes are to be told.
+    topics_changed: bool,
     output: Output,
     /// For the disk readers.
     questions: Vec<(Origin, Question)>,
@@ -76,6 +86,14 @@ pub struct Shared {
     pub unfinished: AtomicUsize,
     /// Connections.
     pub connections: AtomicUsize,
+    /// What runs in this process.
+    pub roles: Roles,
+    /// `serverChannelMaxIdleTimeSeconds`
+    pub idle: Duration,
+    /// Counts changes of what name servers are told.
+    pub topics_changed: watch::Sender<u64>,
+    /// Name servers of other processes, and whether each knows of this broker.
+    pub registered: Mutex<BTreeMap<String, bool>>,
     pub stopping: AtomicBool,
     /// Files whose time has come are deleted at any hour.
     pub delete_now: AtomicBool,
@@ -114,41 +132,51 @@ fn shard_of(connection: ConnectionId) -> usize {
 }
 
 impl Shared {
-    /// Puts everything together. `shards`: how many.
+    /// Puts everything together.
     pub fn new(
         engine: Engine,
         names: Names,
-        shards: usize,
-        readers: Readers,
+        settings: Settings,
+        options: &Options,
         files: Arc<Files>,
-        durability: Durability,
     ) -> Shared {
         let confirmed = AtomicU64::new(engine.confirmed().0);
         let writer = Writer::new(files.clone(), engine.confirmed());
         let blocks = engine.blocks.clone();
         let clock = Clock::new(engine.log.store_timestamp());
+        let booted_ms = clock.now_ms();
+        let memory = rustix::system::sysinfo();
+        let memory = memory.totalram as u64 * u64::from(memory.mem_unit);
         Shared {
-            booted_ms: clock.now_ms(),
+            booted_ms,
             clock,
             blocks,
             core: Mutex::new(Core {
                 engine,
                 names,
+                settings,
+                memory,
+                booted_ms,
+                topics_changed: false,
                 output: Output::default(),
                 questions: Vec::new(),
             }),
             inbox: Mutex::new(Vec::new()),
-            shards: (0..shards).map(|_| Arc::default()).collect(),
+            shards: (0..options.shards.clamp(1, 64)).map(|_| Arc::default()).collect(),
             log: LogSignal::default(),
-            pen: Mutex::new(Pen::new(writer, durability)),
+            pen: Mutex::new(Pen::new(writer, options.durability)),
             housekeeping: OnceLock::new(),
-            readers,
+            readers: Readers::default(),
             files,
             confirmed,
             failed: OnceLock::new(),
             in_flight: AtomicUsize::new(0),
             unfinished: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
+            roles: options.roles,
+            idle: options.idle,
+            topics_changed: watch::Sender::new(0),
+            registered: Mutex::default(),
             stopping: AtomicBool::new(false),
             delete_now: AtomicBool::new(false),
             ready: AtomicBool::new(false),
@@ -279,7 +307,11 @@ impl Shared {
         self.write_in_turn(&mut core);
         self.hand_out(&mut core);
         let work = core.engine.log.is_open() || core.engine.log.has_closed();
+        let topics_changed = std::mem::take(&mut core.topics_changed);
         let_go(core);
+        if topics_changed {
+            self.topics_changed.send_modify(|changes| *changes += 1);
+        }
         if work {
             self.log.wake();
         }
@@ -386,6 +418,12 @@ impl Shared {
     }
 }
 
+/// Bits that routes may show of a topic's permission. One that allows all lets special ones through, too.
+pub fn route_permission(broker: i32) -> i32 {
+    const ALL: i32 = perm::READ | perm::WRITE;
+    if broker & ALL == ALL { i32::MAX } else { broker }
+}
+
 /// A panic in the engine leaves a state that nobody can vouch for: the process ends.
 struct AbortOnPanic;
 
@@ -425,6 +463,7 @@ impl Core {
             }
             CoreRequest::Names(origin, request) => self.handle_names(origin, request, now),
             CoreRequest::Process(origin, question) => self.questions.push((origin, question)),
+            CoreRequest::Change(origin, body) => self.change_settings(origin, &body, now),
             #[cfg(debug_assertions)]
             CoreRequest::PanicInEngine(_) => panic!("asked for by a test"),
         }
@@ -433,6 +472,7 @@ impl Core {
 
     /// The route table follows the engine's topics.
     pub fn publish_topics(&mut self) {
+        self.topics_changed |= !self.output.topics.is_empty();
         for (name, config) in self.output.topics.drain(..) {
             match config {
                 Some(config) => self.names.publish_topic(&config),
@@ -463,6 +503,44 @@ impl Core {
                 "broker disconnected, its routes are gone"
             );
         }
+    }
+
+    /// 25, 318.
+    fn change_settings(&mut self, origin: Origin, body: &[u8], now: i64) {
+        if self.engine.refuse_change(origin, &mut self.output) {
+            return;
+        }
+        let checked = self.settings.check(body).and_then(|changes| {
+            self.settings.fits(&changes, self.engine.log.file_size()).map(|()| changes)
+        });
+        let changes = match checked {
+            Ok(changes) => changes,
+            Err(refused) => {
+                self.output.answer(origin, Answer::Now(refused.reply()), None);
+                return;
+            }
+        };
+        let mut confirm_at = None;
+        for (key, setting) in &changes {
+            let value = setting.as_ref().map_or("what is configured", |setting| &setting.value);
+            tracing::info!(key, value, peer = %origin.peer, "the configuration is changed");
+            confirm_at = Some(self.engine.put_setting(key, setting.clone(), now));
+        }
+        self.settings.change(changes, now);
+        self.apply_settings(now);
+        self.output.answer(origin, Answer::Now(Reply::ok()), confirm_at);
+    }
+
+    /// Both state machines take up what holds now.
+    pub fn apply_settings(&mut self, now: i64) {
+        let values = self.settings.now();
+        let mut config = self.engine.config.clone();
+        let permission = config.broker_permission;
+        settings::fill_engine(&mut config, &values, self.memory);
+        self.topics_changed |= config.broker_permission != permission;
+        self.names.set_local_permission(route_permission(config.broker_permission));
+        self.names.set_options(settings::names(&values, self.booted_ms));
+        self.engine.set_config(config, now, &mut self.output);
     }
 
     fn handle_names(&mut self, origin: Origin, request: names::Request, now: i64) {

@@ -4,11 +4,14 @@
 use bytes::Bytes;
 use kerolox_engine::{Incoming, Origin, Request};
 use kerolox_namesrv as names;
+use kerolox_protocol::remoting::codes::names::{GET_NAMESRV_CONFIG, UPDATE_NAMESRV_CONFIG};
+use kerolox_protocol::remoting::codes::request::UPDATE_BROKER_CONFIG;
 use kerolox_protocol::remoting::codes::response;
 use kerolox_protocol::remoting::frame::{Frame, FrameError};
 use kerolox_protocol::remoting::reply::Reply;
 
 use crate::condition::Question;
+use crate::options::Roles;
 
 /// A request for one of the two state machines, or for the process around them.
 #[derive(Debug)]
@@ -16,6 +19,8 @@ pub enum CoreRequest {
     Broker(Incoming),
     Names(Origin, names::Request),
     Process(Origin, Question),
+    /// 25, 318: properties.
+    Change(Origin, Bytes),
     #[cfg(debug_assertions)]
     PanicInEngine(Origin),
 }
@@ -25,7 +30,9 @@ impl CoreRequest {
     pub fn origin(&self) -> &Origin {
         match self {
             CoreRequest::Broker(incoming) => &incoming.origin,
-            CoreRequest::Names(origin, _) | CoreRequest::Process(origin, _) => origin,
+            CoreRequest::Names(origin, _)
+            | CoreRequest::Process(origin, _)
+            | CoreRequest::Change(origin, _) => origin,
             #[cfg(debug_assertions)]
             CoreRequest::PanicInEngine(origin) => origin,
         }
@@ -41,7 +48,7 @@ pub enum Decoded {
 
 /// Decodes one whole frame. `connection` is the origin but for what the frame itself says. An
 /// error means that the connection cannot go on.
-pub fn decode(bytes: &Bytes, connection: &Origin) -> Result<Decoded, FrameError> {
+pub fn decode(bytes: &Bytes, connection: &Origin, roles: Roles) -> Result<Decoded, FrameError> {
     let frame = Frame::parse(bytes)?;
     let origin = Origin {
         opaque: frame.opaque,
@@ -66,9 +73,19 @@ pub fn decode(bytes: &Bytes, connection: &Origin) -> Result<Decoded, FrameError>
         return refused(Reply::default());
     }
     match names::Request::decode(&frame) {
+        Some(_) if !roles.names => return refused(not_here(frame.code, "name server")),
         Some(Ok(request)) => return Ok(Decoded::Request(CoreRequest::Names(origin, request))),
         Some(Err(e)) => return refused(e.reply()),
         None => {}
+    }
+    let of_names = matches!(frame.code, UPDATE_NAMESRV_CONFIG | GET_NAMESRV_CONFIG);
+    if of_names && !roles.names {
+        return refused(not_here(frame.code, "name server"));
+    } else if !of_names && !roles.broker {
+        return refused(not_here(frame.code, "broker"));
+    }
+    if matches!(frame.code, UPDATE_BROKER_CONFIG | UPDATE_NAMESRV_CONFIG) {
+        return Ok(Decoded::Request(CoreRequest::Change(origin, frame.body())));
     }
     if let Some(question) = Question::decode(&frame) {
         return Ok(Decoded::Request(CoreRequest::Process(origin, question)));
@@ -83,4 +100,10 @@ pub fn decode(bytes: &Bytes, connection: &Origin) -> Result<Decoded, FrameError>
         )),
         Err(e) => refused(Reply::refuse(response::SYSTEM_ERROR, e.to_string())),
     }
+}
+
+/// The refusal of a request for what does not run in this process.
+fn not_here(code: i32, missing: &str) -> Reply {
+    let remark = format!(" request type {code} not supported: no {missing} runs in this process");
+    Reply::refuse(response::REQUEST_CODE_NOT_SUPPORTED, remark)
 }

@@ -22,6 +22,7 @@ use kerolox_log::retention::{self, Concerned, Fate, Held, Reason, Retention};
 
 use crate::core::Shared;
 use crate::limits::HOUSEKEEPING_MS;
+use crate::settings;
 
 /// See the module's documentation.
 pub struct Housekeeping {
@@ -70,6 +71,9 @@ impl Housekeeping {
             let due = |last: Option<Instant>, every| last.is_none_or(|at| at.elapsed() >= every);
             if due(last_space, SPACE_EVERY) {
                 last_space = Some(Instant::now());
+                // It may have been changed.
+                let settings = self.shared.with_core(|core, _| core.settings.clone());
+                self.retention = settings::retention(&settings.now());
                 self.watch_space();
             }
             any_hour |= self.shared.delete_now.swap(false, Ordering::AcqRel);

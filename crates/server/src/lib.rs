@@ -11,7 +11,9 @@
 //! - [`logger`]: the log thread: rounds, syncs, watermarks.
 //! - [`readers`]: cold reads and other long work.
 //! - [`housekeeping`]: files ahead, deletion behind, room on the disk.
-//! - [`http`]: health, metrics, version.
+//! - [`register`]: name servers of other processes are told of the broker.
+//! - [`settings`]: the configuration, and its changes while the server runs.
+//! - [`http`]: health, metrics, configuration, version.
 //! - [`start`]: from a configuration to a running server, and back.
 //! - [`limits`]: every limit of the shell, with its reason.
 
@@ -31,6 +33,8 @@ pub mod metrics;
 pub mod options;
 pub mod pen;
 pub mod readers;
+pub mod register;
+pub mod settings;
 pub mod shard;
 pub mod sniff;
 pub mod start;
@@ -38,5 +42,5 @@ pub mod start;
 pub mod trial;
 
 pub use kerolox_log::limits::FILE_SIZE_DEFAULT;
-pub use options::{Advertise, Durability, Options, Ports, Retention};
+pub use options::{Advertise, Durability, Options, Ports, Retention, Roles};
 pub use start::{Server, StartError};

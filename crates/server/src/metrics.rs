@@ -32,6 +32,7 @@ pub fn scrape(shared: &Shared) -> String {
     let mut scrape = Scrape::default();
     let topics = scrape.topics(shared);
     let lags = scrape.groups(shared);
+    scrape.name_servers(shared);
     let left_out = scrape.gauges("kerolox_metrics_left_out", "What is too much for one answer");
     for (what, count) in [("topics", topics), ("lags", lags)] {
         left_out.get_or_create(&scrape.labels(&[("what", what)])).set(count as i64);
@@ -115,6 +116,18 @@ impl Scrape {
             }
         }
         left_out
+    }
+
+    /// Name servers of other processes.
+    fn name_servers(&mut self, shared: &Shared) {
+        let registered = self.gauges(
+            "kerolox_name_server_registered",
+            "Whether a name server of another process knows of this broker",
+        );
+        for (address, is_registered) in &*shared.registered.lock() {
+            let labels = self.labels(&[("address", address)]);
+            registered.get_or_create(&labels).set(i64::from(*is_registered));
+        }
     }
 
     /// Returns of how many lags it does not tell.

@@ -351,7 +351,7 @@ impl Shard {
     ) -> Result<(), frame::FrameError> {
         self.shared.counters.requests.fetch_add(1, Ordering::Relaxed);
         let origin = Origin { cost: frame.len() as u32, ..connection.origin };
-        match decode(frame, &origin)? {
+        match decode(frame, &origin, self.shared.roles)? {
             Decoded::Request(request) => {
                 if !request.origin().oneway {
                     connection.request_began(frame.len());
@@ -532,7 +532,8 @@ impl Shard {
                     .get()
                     .is_some_and(|since| age(since) >= UNFINISHED_SECONDS);
                 let last = connection.last_read.get().max(connection.last_write.get());
-                let idle = age(last) >= IDLE_SECONDS && connection.in_flight_bytes() == 0;
+                let idle = now.duration_since(last) >= self.shared.idle
+                    && connection.in_flight_bytes() == 0;
                 let why = match (unread, unfinished, idle) {
                     (true, ..) => "it does not read its replies",
                     (_, true, _) => "it never finished a frame",

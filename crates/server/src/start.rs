@@ -12,10 +12,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use kerolox_engine::Engine;
 use kerolox_engine::keeper::{Found, Keeper, KeeperError, Watch};
 use kerolox_engine::lost_delays::LostDelays;
 use kerolox_engine::state::ProgressFn;
+use kerolox_engine::{Config, Engine};
 use kerolox_log::append::Appender;
 use kerolox_log::disk::{Disk, real::RealDisk, slow::Slow};
 use kerolox_log::files::Files;
@@ -24,6 +24,7 @@ use kerolox_log::recover::{self, Lost, RecoverError, Report};
 use kerolox_namesrv::{Advertised, KvChange, LocalBroker, Names};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::clock::Clock;
 use crate::core::Shared;
 use crate::housekeeping::Housekeeping;
 use crate::http::{Progress, Subject};
@@ -31,7 +32,9 @@ use crate::limits::{DESCRIPTORS_RESERVED, READERS};
 use crate::listen::{accept, bind, bind_with_vip};
 use crate::logger::Logger;
 use crate::options::{Options, Ports};
-use crate::readers::{self, Kind, Readers};
+use crate::readers::{self, Kind};
+use crate::register::Registrar;
+use crate::settings::{self, Settings};
 use crate::shard;
 
 /// Why a server does not start.
@@ -97,11 +100,11 @@ pub struct Server {
 
 /// The sockets of a server.
 struct Listeners {
-    namesrv: TcpListener,
-    broker: TcpListener,
+    namesrv: Option<TcpListener>,
+    broker: Option<TcpListener>,
     vip: Option<TcpListener>,
-    grpc: TcpListener,
-    proxy: TcpListener,
+    grpc: Option<TcpListener>,
+    proxy: Option<TcpListener>,
     http: TcpListener,
 }
 
@@ -111,42 +114,41 @@ fn port(listener: &TcpListener) -> u16 {
 
 impl Listeners {
     fn bind(options: &Options) -> Result<Listeners, StartError> {
-        let ports = &options.ports;
+        let (ports, roles) = (&options.ports, options.roles);
         let one = |name, port| {
             bind(options.listen, port).map_err(|source| StartError::Port { name, port, source })
         };
-        let pair = bind_with_vip(options.listen, ports.broker).map_err(|source| StartError::Port {
-            name: "broker",
-            port: ports.broker,
-            source,
-        });
+        let if_here = |here: bool, name, port| here.then(|| one(name, port)).transpose();
+        let pair = roles.broker.then(|| bind_with_vip(options.listen, ports.broker)).transpose();
+        let pair =
+            pair.map_err(|source| StartError::Port { name: "broker", port: ports.broker, source });
         // The fixed ones first: a free one that was given out must not take a later one's place.
-        let (broker, vip) = pair?;
+        let (broker, vip) = pair?.unzip();
         Ok(Listeners {
-            namesrv: one("namesrv", ports.namesrv)?,
+            namesrv: if_here(roles.names, "namesrv", ports.namesrv)?,
             broker,
-            vip,
-            grpc: one("grpc", ports.grpc)?,
-            proxy: one("proxy", ports.proxy)?,
+            vip: vip.flatten(),
+            grpc: if_here(roles.broker, "grpc", ports.grpc)?,
+            proxy: if_here(roles.broker, "proxy", ports.proxy)?,
             http: one("http", ports.http)?,
         })
     }
 
     fn ports(&self) -> (Ports, u16) {
+        let port_of = |listener: &Option<TcpListener>| listener.as_ref().map_or(0, port);
         let ports = Ports {
-            namesrv: port(&self.namesrv),
-            broker: port(&self.broker),
-            grpc: port(&self.grpc),
-            proxy: port(&self.proxy),
+            namesrv: port_of(&self.namesrv),
+            broker: port_of(&self.broker),
+            grpc: port_of(&self.grpc),
+            proxy: port_of(&self.proxy),
             http: port(&self.http),
         };
-        (ports, self.vip.as_ref().map_or(0, port))
+        (ports, port_of(&self.vip))
     }
 
     fn into_rest(self) -> (TcpListener, Vec<TcpListener>) {
-        let mut rest = vec![self.namesrv, self.broker, self.grpc, self.proxy];
-        rest.extend(self.vip);
-        (self.http, rest)
+        let rest = [self.namesrv, self.broker, self.grpc, self.proxy, self.vip];
+        (self.http, rest.into_iter().flatten().collect())
     }
 }
 
@@ -155,18 +157,18 @@ struct Recovered {
     engine: Engine,
     files: Arc<Files>,
     keeper: Keeper,
+    settings: Settings,
     report: Report,
     lost_delays: LostDelays,
 }
 
 impl Server {
     /// Starts a server and returns when it is ready.
-    pub fn start(mut options: Options) -> Result<Server, StartError> {
+    pub fn start(options: Options) -> Result<Server, StartError> {
         raise_descriptor_limit();
         let lock = lock_directory(&options.data_dir)?;
         let listeners = Listeners::bind(&options)?;
         let (ports, vip_port) = listeners.ports();
-        options.engine.store_port = ports.broker;
         let (http, rest) = listeners.into_rest();
         let progress = Arc::new(Progress::default());
         let (ready, is_ready) = oneshot::channel();
@@ -178,7 +180,7 @@ impl Server {
             })?
         };
         let begin = Instant::now();
-        let recovered = recover(&options, &progress)?;
+        let recovered = recover(&options, ports, &progress)?;
         let recovery_time = begin.elapsed();
         let report = recovered.report.clone();
         let lost_delays = recovered.lost_delays.clone();
@@ -212,21 +214,26 @@ impl Server {
         ports: Ports,
         lock: File,
     ) -> Result<Server, StartError> {
-        let Recovered { engine, files, keeper, .. } = recovered;
+        let Recovered { engine, files, keeper, settings, .. } = recovered;
         let end = engine.confirmed();
         let blocks = keeper.blocks.clone();
         let names = names(&options, &engine, ports.broker);
-        let shards = options.shards.clamp(1, 64);
-        let (readers, durability) = (Readers::default(), options.durability);
-        let shared = Shared::new(engine, names, shards, readers, files.clone(), durability);
-        let shared = Arc::new(shared);
+        let shared = Arc::new(Shared::new(engine, names, settings, &options, files.clone()));
+        let now = shared.clock.now_ms();
+        shared.with_core(|core, _| {
+            // Name servers remember versions of earlier starts.
+            core.engine.state.topics.touch(now);
+            core.apply_settings(now);
+        });
         files.claim(end);
+        let registrar = Registrar::new(&options, ports, shared.clone());
+        let retention = shared.with_core(|core, _| settings::retention(&core.settings.now()));
         let housekeeping = Housekeeping {
             shared: shared.clone(),
             files,
             keeper,
             data_dir: options.data_dir,
-            retention: options.retention,
+            retention,
             full: false,
             blocks_failed: None,
             dying: None,
@@ -241,6 +248,9 @@ impl Server {
         for (name, kind) in kinds.chain([("kerolox-list".to_owned(), Kind::Lists)]) {
             let (shared, blocks) = (shared.clone(), blocks.clone());
             threads.push(thread(&name, move || readers::run(&shared, &blocks, kind))?);
+        }
+        if let Some(registrar) = registrar {
+            threads.push(thread("kerolox-names", move || local_runtime(registrar.run()))?);
         }
         // The first round says what recovery believed.
         shared.log.wake();
@@ -269,6 +279,7 @@ impl Server {
             let _ = stop.send(());
         }
         self.shared.stopping.store(true, Ordering::Release);
+        self.shared.topics_changed.send_modify(|changes| *changes += 1);
         self.shared.log.wake();
         let join = |thread: Option<JoinHandle<()>>| thread.is_none_or(|t| t.join().is_ok());
         let mut whole = join(self.logger.take());
@@ -362,7 +373,11 @@ fn lock_directory(dir: &Path) -> Result<File, StartError> {
 }
 
 /// Opens and recovers the log.
-fn recover(options: &Options, progress: &Arc<Progress>) -> Result<Recovered, StartError> {
+fn recover(
+    options: &Options,
+    ports: Ports,
+    progress: &Arc<Progress>,
+) -> Result<Recovered, StartError> {
     let disk: Arc<dyn Disk> = if options.added_sync.is_zero() {
         Arc::new(RealDisk)
     } else {
@@ -377,8 +392,10 @@ fn recover(options: &Options, progress: &Arc<Progress>) -> Result<Recovered, Sta
         .map_err(io_error(format!("opening the commit log in {}", dir.display())))?;
     let files = Arc::new(files);
     let mut watch = StartWatch(progress.clone());
-    let (for_keeper, config) = (files.clone(), &options.engine);
-    let found = Keeper::open_watched(for_keeper, dir.clone(), identity, config, &mut watch)?;
+    let mut config = Config::default();
+    settings::fill_engine(&mut config, &options.values, 0);
+    let for_keeper = files.clone();
+    let found = Keeper::open_watched(for_keeper, dir.clone(), identity, &config, &mut watch)?;
     let Found { mut keeper, mut state, origin, oddities, .. } = found;
     for oddity in oddities {
         tracing::error!("{oddity}");
@@ -392,13 +409,22 @@ fn recover(options: &Options, progress: &Arc<Progress>) -> Result<Recovered, Sta
     if state.unknown_changes > 0 {
         tracing::error!(state.unknown_changes, "state changes that this release does not know");
     }
-    let mut config = options.engine.clone();
     config.store_ip = options.advertise.store_ip;
+    config.store_port = ports.broker;
     config.process = [0; 6];
     config.process.copy_from_slice(&fresh.number[..6]);
     let log = Appender::new(identity, file_size, resume);
-    let engine = Engine::new(config, state, log, keeper.blocks.clone(), &report);
-    Ok(Recovered { engine, files, keeper, report, lost_delays })
+    let mut engine = Engine::new(config, state, log, keeper.blocks.clone(), &report);
+    let now = Clock::new(engine.log.store_timestamp()).now_ms();
+    let mut values = options.values.clone();
+    let own = if options.roles.broker { ports.broker } else { ports.namesrv };
+    values.settle("listenPort", own.to_string());
+    let mut settings = Settings::new(values, options.roles, ports.namesrv, now);
+    for (key, why) in settings.restore(&engine.state.settings, file_size) {
+        tracing::warn!("{why}");
+        engine.put_setting(&key, None, now);
+    }
+    Ok(Recovered { engine, files, keeper, settings, report, lost_delays })
 }
 
 /// Tells how far the making of index blocks is.
@@ -426,29 +452,34 @@ fn fresh_identity() -> io::Result<Identity> {
 
 /// The name server with this broker in it.
 fn names(options: &Options, engine: &Engine, broker_port: u16) -> Names {
-    let mut names = Names::new(kerolox_namesrv::Options {
-        order_message_enable: options.order_message,
-        ..Default::default()
-    });
+    // Its options follow from what holds now: see `Core::apply_settings`.
+    let mut names = Names::new(Default::default());
+    for ((namespace, key), value) in &engine.state.kv {
+        let (namespace, key) = (namespace.clone(), key.clone());
+        names.restore_kv(KvChange { namespace, key, value: Some(value.clone()) });
+    }
+    if !options.roles.broker || !options.roles.names {
+        return names;
+    }
     let advertised = match &options.advertise.broker {
-        Some(host) if has_port(host) => Advertised::Fixed(host.as_str().into()),
-        Some(host) => Advertised::Fixed(format!("{host}:{broker_port}").into()),
+        Some(host) => Advertised::Fixed(with_port(host, broker_port).into()),
         None => Advertised::Local { port: broker_port },
     };
     names.set_local(LocalBroker {
-        cluster: options.engine.cluster.to_string(),
-        name: options.engine.broker_name.to_string(),
+        cluster: engine.config.cluster.to_string(),
+        name: engine.config.broker_name.to_string(),
         broker_id: options.broker_id,
         advertised,
     });
     for config in engine.state.topics.view().values() {
         names.publish_topic(config);
     }
-    for ((namespace, key), value) in &engine.state.kv {
-        let (namespace, key) = (namespace.clone(), key.clone());
-        names.restore_kv(KvChange { namespace, key, value: Some(value.clone()) });
-    }
     names
+}
+
+/// An advertised `host` with a port.
+pub(crate) fn with_port(host: &str, port: u16) -> String {
+    if has_port(host) { host.to_owned() } else { format!("{host}:{port}") }
 }
 
 /// Whether an advertised `host` names a port, too. An IPv6 address stands in brackets then.

@@ -24,7 +24,7 @@ const SET_CLOCK: i32 = 0x7eed_0003;
 const FAIL_SYNCS: i32 = 0x7eed_0004;
 
 /// Names the file in which all that is done to the disk is recorded.
-const RECORD: &str = "KEROLOX_TRIAL_RECORD";
+const RECORD: &str = "KEROLOX_TEST_RECORD";
 
 static CLOCK_SET_BY: AtomicI64 = AtomicI64::new(0);
 static SYNCS_FAIL: AtomicBool = AtomicBool::new(false);

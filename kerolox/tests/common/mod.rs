@@ -34,7 +34,7 @@ pub(crate) const SMALL: [&str; 4] =
 
 /// The binary under test.
 pub(crate) fn binary() -> PathBuf {
-    match std::env::var_os("KEROLOX_BIN") {
+    match std::env::var_os("KEROLOX_TEST_BIN") {
         Some(path) => path.into(),
         None => env!("CARGO_BIN_EXE_kerolox").into(),
     }
@@ -89,8 +89,13 @@ impl Launch {
 
     /// As [`Launch::bare`], but the ports are for the test to give.
     pub(crate) fn on_given_ports(folder: &Folder) -> Launch {
+        Launch::of("server", folder)
+    }
+
+    /// As [`Launch::on_given_ports`], of another role.
+    pub(crate) fn of(role: &str, folder: &Folder) -> Launch {
         let command = Command::new(binary());
-        Launch::with(command, folder).args(&["server"]).ports_file(folder)
+        Launch::with(command, folder).args(&[role]).ports_file(folder)
     }
 
     /// Through a shell, which runs `before` and then becomes the server.

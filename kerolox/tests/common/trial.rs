@@ -12,7 +12,7 @@ const FAIL_SYNCS: i32 = 0x7eed_0004;
 /// Whether this build, and so the binary that cargo made with it, does all this.
 #[expect(clippy::print_stdout, reason = "a test that is left out says so")]
 pub(crate) fn is_possible() -> bool {
-    let possible = cfg!(debug_assertions) && std::env::var_os("KEROLOX_BIN").is_none();
+    let possible = cfg!(debug_assertions) && std::env::var_os("KEROLOX_TEST_BIN").is_none();
     if !possible {
         println!("not a debug build: this test needs one");
     }

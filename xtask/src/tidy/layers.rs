@@ -18,7 +18,13 @@ const LAYERS: &[Layer] = &[
     Layer { name: "kerolox-namesrv", may_know: &["kerolox-protocol"], tokio: false },
     Layer {
         name: "kerolox-server",
-        may_know: &["kerolox-protocol", "kerolox-log", "kerolox-engine", "kerolox-namesrv"],
+        may_know: &[
+            "kerolox-protocol",
+            "kerolox-log",
+            "kerolox-engine",
+            "kerolox-namesrv",
+            "kerolox-client",
+        ],
         tokio: true,
     },
     Layer { name: "kerolox-client", may_know: &["kerolox-protocol"], tokio: true },

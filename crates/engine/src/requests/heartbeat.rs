@@ -42,6 +42,9 @@ impl Engine {
         let before = self.log.confirm_at();
         for consumer in &beat.consumer_data_set {
             let group = &consumer.group_name;
+            if self.config.reject_pull_consumers && consumer.consume_type == "CONSUME_ACTIVELY" {
+                continue;
+            }
             // As in Apache's broker, one that may not be made is passed over: pulls say why.
             if !self.group_exists(group, now) {
                 continue;

@@ -7,7 +7,8 @@ use std::borrow::Cow;
 
 use kerolox_log::append::AppendError;
 use kerolox_protocol::names::{
-    DLQ_PREFIX, RETRY_PREFIX, SCHEDULE_TOPIC, check_topic, dlq_topic, is_no_send_topic,
+    AUTO_CREATE_TOPIC, DLQ_PREFIX, RETRY_PREFIX, SCHEDULE_TOPIC, check_topic, dlq_topic,
+    is_no_send_topic,
 };
 use kerolox_protocol::record::{NewRecord, PROPERTIES_MAX, SIZE_MIN, sys_flag};
 use kerolox_protocol::remoting::admin::{TopicConfig, perm};
@@ -113,6 +114,13 @@ impl Engine {
         now: i64,
         out: &mut Output,
     ) -> Result<TopicId, Reply> {
+        let from = self.config.accept_sends_from;
+        if now < from {
+            let remark = format!(
+                "broker unable to service, until {from} (startAcceptSendRequestTimeStamp, ms since 1970)"
+            );
+            return Err(Reply::refuse(response::SYSTEM_ERROR, remark));
+        }
         if let Some(id) = self.state.topics.find(&header.topic) {
             let topic = self.state.topics.get(id).expect("found by name");
             let writable = self.config.broker_permission & perm::WRITE != 0;
@@ -140,7 +148,9 @@ impl Engine {
     fn auto_create(&mut self, header: &Send, now: i64, out: &mut Output) -> Result<TopicId, Reply> {
         let derived = header.topic.starts_with(RETRY_PREFIX);
         let template = self.state.topics.by_name(&header.default_topic);
-        let template = template.filter(|topic| topic.config.perm & perm::INHERIT != 0);
+        // It may be there from before it was switched off.
+        let off = !self.config.auto_create_topic && &*header.default_topic == AUTO_CREATE_TOPIC;
+        let template = template.filter(|topic| topic.config.perm & perm::INHERIT != 0 && !off);
         let (queues, permission) = match template {
             Some(template) => {
                 let queues = header.default_topic_queue_nums.min(template.config.write_queue_nums);

@@ -2,6 +2,7 @@
 //! 343, 352), statistics (202, 208, 303, 317), connections (203, 204, 328, 345), offsets (222, 308, 314),
 //! queues (321).
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use bytestring::ByteString;
@@ -210,6 +211,27 @@ header! {
         /// Groups that do not count, with commas between.
         filter_groups: Option<ByteString> = "filterGroups",
     }
+}
+
+header! {
+    /// 26 and 319.
+    ConfigQuestion {
+        /// Kerolox's own: the body of the answer is a list of [`ConfigOrigin`]s.
+        origins: bool = "keroloxOrigins",
+    }
+}
+
+/// A configuration value, and where it comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigOrigin {
+    pub key: Cow<'static, str>,
+    pub value: String,
+    pub origin: String,
+}
+
+header! {
+    /// The answer to 26, whose body is a properties text: a [`DataVersion`] as JSON.
+    ConfigVersion { version: ByteString = "version" }
 }
 
 header! {

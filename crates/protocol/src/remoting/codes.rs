@@ -10,6 +10,8 @@ pub mod request {
     pub const UPDATE_AND_CREATE_TOPIC: i32 = 17;
     pub const UPDATE_AND_CREATE_TOPIC_LIST: i32 = 18;
     pub const GET_ALL_TOPIC_CONFIG: i32 = 21;
+    pub const UPDATE_BROKER_CONFIG: i32 = 25;
+    pub const GET_BROKER_CONFIG: i32 = 26;
     pub const GET_BROKER_RUNTIME_INFO: i32 = 28;
     pub const SEARCH_OFFSET_BY_TIMESTAMP: i32 = 29;
     pub const GET_MAX_OFFSET: i32 = 30;
@@ -80,6 +82,8 @@ pub mod names {
     pub const GET_UNIT_TOPIC_LIST: i32 = 311;
     pub const GET_HAS_UNIT_SUB_TOPIC_LIST: i32 = 312;
     pub const GET_HAS_UNIT_SUB_UNUNIT_TOPIC_LIST: i32 = 313;
+    pub const UPDATE_NAMESRV_CONFIG: i32 = 318;
+    pub const GET_NAMESRV_CONFIG: i32 = 319;
     pub const QUERY_DATA_VERSION: i32 = 322;
     pub const ADD_WRITE_PERM_OF_BROKER: i32 = 327;
     pub const BROKER_HEARTBEAT: i32 = 904;

@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use super::codes::response;
 use super::fields::{FieldWriter, Fields};
 use super::frame::{self, FLAG_REPLY, Form, Head};
-use super::{offsets, pull, query, registration, send};
+use super::{admin, offsets, pull, query, registration, send};
 
 /// A reply to one request.
 #[derive(Debug, Clone, Default)]
@@ -35,6 +35,7 @@ pub enum ReplyFields {
     KvValue(registration::KvValue),
     Wipe(registration::WipeReply),
     Add(registration::AddReply),
+    Config(admin::ConfigVersion),
 }
 
 impl Fields for ReplyFields {
@@ -51,6 +52,7 @@ impl Fields for ReplyFields {
             ReplyFields::KvValue(f) => f.write(w),
             ReplyFields::Wipe(f) => f.write(w),
             ReplyFields::Add(f) => f.write(w),
+            ReplyFields::Config(f) => f.write(w),
         }
     }
 }

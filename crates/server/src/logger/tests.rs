@@ -15,8 +15,10 @@ use kerolox_namesrv::Names;
 
 use super::*;
 use crate::limits::IN_TURN_MAX;
-use crate::options::Durability;
-use crate::readers::Readers;
+use crate::options::{Advertise, Options, Ports, Roles};
+use crate::settings::Settings;
+use crate::settings::keys::find;
+use crate::settings::values::Values;
 
 const IDENTITY: Identity = Identity { number: [1; 16], writer: 2 };
 const FILE_SIZE: u64 = 1 << 20;
@@ -90,6 +92,18 @@ fn open(disk: Arc<dyn Disk>) -> (Arc<Files>, Engine, recover::Report) {
     (files, Engine::new(config, state, log, keeper.blocks, &report), report)
 }
 
+/// One shard, nothing else configured.
+fn configured(flush: &str) -> (Settings, Options) {
+    let roles = Roles { names: true, broker: true };
+    let mut values = Values::default();
+    for (key, text) in [("flushDiskType", flush), ("kerolox.shards", "1")] {
+        values.set(find(key).unwrap(), text, "test".to_owned()).unwrap();
+    }
+    let settings = Settings::new(values.clone(), roles, 0, 0);
+    let options = Options::new(roles, Ports::default(), Advertise::default(), values);
+    (settings, options.unwrap())
+}
+
 /// A round that was taken when the last ones were confirmed was forgotten: what it held was
 /// confirmed with the seal behind it, and gone after a start.
 #[test]
@@ -98,8 +112,8 @@ fn what_arrives_during_the_last_syncs_is_written_or_not_confirmed() {
     let during = During::default();
     let (files, engine, _) = open(Arc::new(Busy(disk.clone(), during.clone())));
     let names = Names::new(Default::default());
-    let (readers, durability) = (Readers::default(), Durability::Sync);
-    let shared = Arc::new(Shared::new(engine, names, 1, readers, files, durability));
+    let (settings, options) = configured("SYNC_FLUSH");
+    let shared = Arc::new(Shared::new(engine, names, settings, &options, files));
     let arrived = Arc::new(Mutex::new(Vec::new()));
     let arrive = {
         let (shared, arrived) = (Arc::downgrade(&shared), arrived.clone());
@@ -130,8 +144,8 @@ fn with_async_flush_a_turn_writes_itself_and_leaves_to_the_log_thread_what_it_ca
     let disk = FaultDisk::default();
     let (files, engine, _) = open(Arc::new(disk.clone()));
     let names = Names::new(Default::default());
-    let durability = Durability::Async { interval_ms: 500 };
-    let shared = Arc::new(Shared::new(engine, names, 1, Readers::default(), files, durability));
+    let (settings, options) = configured("ASYNC_FLUSH");
+    let shared = Arc::new(Shared::new(engine, names, settings, &options, files));
     let put = |key: &str| shared.with_core(|core, _| core.engine.put_kv("n", key, Some("v"), 0));
     let at = put("alone");
     assert!(shared.confirmed() >= at, "{} of {at}", shared.confirmed());

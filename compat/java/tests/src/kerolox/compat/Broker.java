@@ -21,14 +21,14 @@ import org.junit.jupiter.api.extension.ExtensionContext;
 
 /**
  * The broker under test: one process for each test class, on free ports, with a data directory of
- * its own. With KEROLOX_COMPAT_NAMESRV the tests use that running cluster instead.
+ * its own. With KEROLOX_TEST_NAMESRV the tests use that running cluster instead.
  */
 final class Broker
         implements BeforeAllCallback, AfterAllCallback, AfterTestExecutionCallback {
     private static final Duration START = Duration.ofSeconds(30);
     private static final List<String> PORTS =
             List.of("namesrv", "broker", "grpc", "proxy", "http");
-    private static final String EXTERNAL = System.getenv("KEROLOX_COMPAT_NAMESRV");
+    private static final String EXTERNAL = System.getenv("KEROLOX_TEST_NAMESRV");
 
     private final String[] settings;
     private Path dir;
@@ -139,11 +139,11 @@ final class Broker
         }
     }
 
-    private static String binary() {
-        String binary = System.getenv("KEROLOX_BIN");
+    static String binary() {
+        String binary = System.getenv("KEROLOX_TEST_BIN");
         if (binary == null || binary.isBlank()) {
-            throw new IllegalStateException("set KEROLOX_BIN to the kerolox binary, or "
-                    + "KEROLOX_COMPAT_NAMESRV to the host:port of a running name server");
+            throw new IllegalStateException("set KEROLOX_TEST_BIN to the kerolox binary, or "
+                    + "KEROLOX_TEST_NAMESRV to the host:port of a running name server");
         }
         return binary;
     }

@@ -1,0 +1,207 @@
+//! Name servers and brokers in processes of their own: who is told of whom, and when that ends.
+
+#![expect(clippy::unwrap_used, reason = "what helps a test may fail as it does")]
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::call::{ask, granted, make_topic, put, refused, tell};
+use common::{Folder, Launch, Server};
+use kerolox_client::Connection;
+
+/// A name server alone. `port`: 0 for any.
+fn namesrv(folder: &Folder, port: u16) -> Server {
+    let port = format!("--namesrv-port={port}");
+    Launch::of("namesrv", folder).args(&[&port, "--http-port=0"]).data_dir(&folder.data()).start()
+}
+
+/// A broker alone.
+fn broker(folder: &Folder, name: &str, namesrv: &str, args: &[&str]) -> Server {
+    Launch::of("broker", folder)
+        .args(&["--broker-port=0", "--grpc-port=0", "--proxy-port=0", "--http-port=0"])
+        .args(&["--set", &format!("brokerName={name}"), "--set", &format!("namesrvAddr={namesrv}")])
+        .args(args)
+        .data_dir(&folder.data())
+        .start()
+}
+
+async fn connect(server: &Server, port: u16) -> Connection {
+    Connection::connect(&server.address(port)).await.unwrap()
+}
+
+/// The brokers of a topic, by name, with their permissions.
+async fn brokers(names: &Connection, topic: &str) -> Vec<(String, i32)> {
+    let Some(route) = names.route(topic).await.unwrap() else { return Vec::new() };
+    route.queue_datas.into_iter().map(|queues| (queues.broker_name, queues.perm)).collect()
+}
+
+/// Waits until a topic is where it should be.
+async fn until(names: &Connection, topic: &str, expected: &[(&str, i32)]) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let found = brokers(names, topic).await;
+        if found.iter().map(|(name, perm)| (&**name, *perm)).eq(expected.iter().copied()) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{topic} is on {found:?}, not on {expected:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn brokers_register_with_every_name_server_and_leave_when_they_stop() {
+    let folders: Vec<Folder> = (0..4).map(|_| Folder::new()).collect();
+    let (one, two) = (namesrv(&folders[0], 0), namesrv(&folders[1], 0));
+    let both = format!("{};{}", one.address(one.ports.namesrv), two.address(two.ports.namesrv));
+    let a = broker(&folders[2], "a", &both, &[]);
+    let b = broker(&folders[3], "b", &both, &[]);
+    let mut names = Vec::new();
+    for server in [&one, &two] {
+        names.push(connect(server, server.ports.namesrv).await);
+    }
+    let to_a = connect(&a, a.ports.broker).await;
+    make_topic(&to_a, "t", 4).await;
+    make_topic(&connect(&b, b.ports.broker).await, "t", 4).await;
+    put(&to_a, "made-by-a-send", 0, "x").await;
+    for names in &names {
+        until(names, "t", &[("a", 6), ("b", 6)]).await;
+        until(names, "made-by-a-send", &[("a", 6)]).await;
+        let route = names.route("t").await.unwrap().unwrap();
+        let of_a = route.broker_datas.iter().find(|b| b.broker_name == "a").unwrap();
+        assert_eq!(of_a.broker_addrs[&0], a.broker());
+        assert_eq!(of_a.cluster, "DefaultCluster");
+    }
+    granted(&tell(&to_a, 25, &[], b"brokerPermission=4").await);
+    for names in &names {
+        until(names, "t", &[("a", 4), ("b", 6)]).await;
+    }
+    assert_eq!(a.metric("kerolox_name_server_registered"), 2);
+    // It says so at once, and a killed one is gone with its connection.
+    a.stop();
+    until(&names[0], "t", &[("b", 6)]).await;
+    b.kill();
+    until(&names[1], "t", &[]).await;
+    one.stop();
+    two.stop();
+}
+
+#[tokio::test]
+async fn a_name_server_that_comes_back_is_told_again() {
+    let (folder, of_names) = (Folder::new(), Folder::new());
+    let names = namesrv(&of_names, 0);
+    let port = names.ports.namesrv;
+    let fields = [("namespace", "n"), ("key", "k"), ("value", "v")];
+    granted(&ask(&connect(&names, port).await, 100, &fields).await);
+    let address = format!("127.0.0.1:1;{}", names.address(port));
+    let broker = broker(&folder, "a", &address, &["--set", "registerNameServerPeriod=1000"]);
+    put(&connect(&broker, broker.ports.broker).await, "t", 0, "x").await;
+    until(&connect(&names, port).await, "t", &[("a", 6)]).await;
+    assert_eq!(broker.metric("kerolox_name_server_registered"), 1);
+    assert!(broker.log().contains("the broker is not registered there"), "{}", broker.log());
+    names.kill();
+    let names = namesrv(&of_names, port);
+    let connection = connect(&names, port).await;
+    until(&connection, "t", &[("a", 6)]).await;
+    let value = granted(&ask(&connection, 101, &fields[..2]).await);
+    assert_eq!(value.get("value"), "v", "what it was told itself is in its log");
+    broker.stop();
+    names.stop();
+}
+
+#[tokio::test]
+async fn a_server_tells_others_beside_its_own_name_server() {
+    let (folder, of_names) = (Folder::new(), Folder::new());
+    let names = namesrv(&of_names, 0);
+    let port = names.ports.namesrv;
+    // Apache's broker.conf names the name server of the same machine: here that is the one in the process.
+    let own = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let server = Launch::on_given_ports(&folder)
+        .args(&[&format!("--namesrv-port={own}"), "--broker-port=0", "--grpc-port=0"])
+        .args(&["--proxy-port=0", "--http-port=0"])
+        .args(&["--set", &format!("namesrvAddr=127.0.0.1:{own};127.0.0.1:{port}")])
+        .data_dir(&folder.data())
+        .start();
+    put(&connect(&server, server.ports.broker).await, "t", 0, "x").await;
+    until(&connect(&names, port).await, "t", &[("broker-a", 6)]).await;
+    until(&connect(&server, own).await, "t", &[("broker-a", 6)]).await;
+    server.wait_for_log("this is the name server in this process").await;
+    assert_eq!(server.metric("kerolox_name_server_registered"), 1);
+    server.stop();
+    names.stop();
+}
+
+#[tokio::test]
+async fn a_role_refuses_what_is_for_the_other() {
+    let (folder, of_names) = (Folder::new(), Folder::new());
+    let names = namesrv(&of_names, 0);
+    let port = names.ports.namesrv;
+    let broker = broker(&folder, "a", &names.address(port), &[]);
+    let (to_names, to_broker) =
+        (connect(&names, port).await, connect(&broker, broker.ports.broker).await);
+    refused(&ask(&to_names, 26, &[]).await, 3, "no broker runs in this process");
+    refused(&ask(&to_names, 28, &[]).await, 3, "no broker runs in this process");
+    refused(
+        &ask(&to_broker, 105, &[("topic", "t")]).await,
+        3,
+        "no name server runs in this process",
+    );
+    refused(&ask(&to_broker, 319, &[]).await, 3, "no name server runs in this process");
+    granted(&ask(&to_names, 319, &[]).await);
+    granted(&ask(&to_broker, 26, &[]).await);
+    assert_eq!((names.ports.broker, names.ports.vip, broker.ports.namesrv), (0, 0, 0));
+    broker.stop();
+    names.stop();
+}
+
+#[tokio::test]
+async fn many_topics_are_told_in_parts() {
+    let (folder, of_names) = (Folder::new(), Folder::new());
+    let names = namesrv(&of_names, 0);
+    let port = names.ports.namesrv;
+    let broker = broker(&folder, "a", &names.address(port), &[]);
+    let connection = connect(&broker, broker.ports.broker).await;
+    let count = 12_000;
+    for first in (0..count).step_by(500) {
+        let topics: Vec<_> = (first..first + 500)
+            .map(|n| serde_json::json!({"topicName": format!("t{n}"), "readQueueNums": 1, "writeQueueNums": 1, "perm": 6}))
+            .collect();
+        let body = serde_json::json!({ "topicConfigList": topics }).to_string();
+        granted(&tell(&connection, 18, &[], body.as_bytes()).await);
+    }
+    let to_names = connect(&names, port).await;
+    for n in [0, 4_999, 5_000, count - 1] {
+        until(&to_names, &format!("t{n}"), &[("a", 6)]).await;
+    }
+    let changed = serde_json::json!({"topicConfigList": [{"topicName": "t0", "readQueueNums": 1, "writeQueueNums": 1, "perm": 4}]});
+    granted(&tell(&connection, 18, &[], changed.to_string().as_bytes()).await);
+    until(&to_names, "t0", &[("a", 4)]).await;
+    broker.stop();
+    names.stop();
+}
+
+#[test]
+fn a_namesrv_conf_is_taken_as_it_is() {
+    let folder = Folder::new();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let conf =
+        format!("listenPort={port}\norderMessageEnable=true\nkvConfigPath=/x\nbrokerName=b\n");
+    std::fs::write(folder.join("namesrv.conf"), conf).unwrap();
+    let launch = Launch::of("namesrv", &folder).args(&["-c", "namesrv.conf", "--http-port=0"]);
+    let server = launch.data_dir(&folder.data()).start();
+    assert_eq!(server.ports.namesrv, port);
+    let log = server.log();
+    for text in [
+        "namesrv.conf: kvConfigPath has no effect: ",
+        "namesrv.conf: brokerName has no effect: no broker runs in this process",
+        "is ready: a name server",
+    ] {
+        assert!(log.contains(text), "{text}\n{log}");
+    }
+    server.stop();
+    let ended = Launch::of("namesrv", &folder)
+        .args(&["--broker-port=0"])
+        .spawn()
+        .ended(Duration::from_secs(10));
+    assert_eq!(ended.status.code(), Some(2), "{}", ended.stderr);
+}
