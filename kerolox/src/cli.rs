@@ -1,9 +1,11 @@
 //! The command line.
 
+use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 /// A message broker that speaks RocketMQ.
 #[derive(Debug, Parser)]
@@ -21,6 +23,8 @@ pub(crate) enum Command {
     Broker(BrokerRoleArgs),
     /// Run a name server alone
     Namesrv(NamesrvRoleArgs),
+    /// Ask and change a cluster, with mqadmin's commands
+    Admin(kerolox_admin::AdminArgs),
     /// Look at the configuration, of a start or of a running server
     #[command(subcommand)]
     Config(crate::config::ConfigCommand),
@@ -30,6 +34,21 @@ pub(crate) enum Command {
     /// Look at the log of a stopped server, or make its index anew
     #[command(subcommand)]
     Log(crate::log::LogCommand),
+}
+
+/// The arguments of this process. mqadmin does not look at the case of a command's name.
+pub(crate) fn parse() -> Cli {
+    let mut arguments: Vec<OsString> = std::env::args_os().collect();
+    if arguments.get(1).is_some_and(|command| command == "admin")
+        && let Some(at) = kerolox_admin::command_at(&arguments[2..])
+        && let Some(text) = arguments[2 + at].to_str()
+    {
+        match kerolox_admin::canonical(text) {
+            Ok(name) => arguments[2 + at] = name.into(),
+            Err(why) => Cli::command().error(ErrorKind::InvalidSubcommand, why).exit(),
+        }
+    }
+    Cli::parse_from(arguments)
 }
 
 /// Format of log lines.

@@ -14,17 +14,16 @@ mod server;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 /// Faster than the system's, and gives memory back.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let result = match cli::Cli::parse().command {
+    let result = match cli::parse().command {
         cli::Command::Server(args) => server::run(&(&args).into()),
         cli::Command::Broker(args) => server::run(&(&args).into()),
         cli::Command::Namesrv(args) => server::run(&(&args).into()),
+        cli::Command::Admin(args) => kerolox_admin::run(args).map_err(exit::Failure::other),
         cli::Command::Config(command) => config::run(command),
         cli::Command::Log(command) => log::run(&command),
         cli::Command::Bench(command) => kerolox_bench::run(command).map_err(exit::Failure::other),

@@ -28,6 +28,7 @@ const LAYERS: &[Layer] = &[
         tokio: true,
     },
     Layer { name: "kerolox-client", may_know: &["kerolox-protocol"], tokio: true },
+    Layer { name: "kerolox-admin", may_know: &["kerolox-protocol", "kerolox-client"], tokio: true },
     Layer { name: "kerolox-bench", may_know: &["kerolox-protocol", "kerolox-client"], tokio: true },
     Layer {
         name: "kerolox",
@@ -39,6 +40,7 @@ const LAYERS: &[Layer] = &[
             "kerolox-server",
             "kerolox-client",
             "kerolox-bench",
+            "kerolox-admin",
         ],
         tokio: true,
     },

@@ -122,4 +122,46 @@ pub mod version {
     pub const CURRENT: i32 = 513;
     /// Its name, as Apache's tools print it.
     pub const CURRENT_NAME: &str = "V5_5_0";
+
+    /// An ordinal's name: `V5_5_0`, or with `_SNAPSHOT`. Each release has two ordinals, and each minor
+    /// version of 3.3 to 3.9 begins at its first patch.
+    pub fn name(ordinal: i32) -> String {
+        let (major, minor, n) = match ordinal {
+            612.. => return "HIGHER_VERSION".to_owned(),
+            212.. => (4 + (ordinal - 212) / 200, (ordinal - 212) / 20 % 10, (ordinal - 212) % 20),
+            86.. => (3, 3 + (ordinal - 86) / 18, (ordinal - 86) % 18 + 2),
+            46.. => (3, 1 + (ordinal - 46) / 20, (ordinal - 46) % 20),
+            16.. => (3, 0, ordinal - 16 + 2),
+            // Previews of the first one.
+            _ => return "V3_0_0".to_owned(),
+        };
+        let snapshot = if n % 2 == 0 { "_SNAPSHOT" } else { "" };
+        format!("V{major}_{minor}_{}{snapshot}", n / 2)
+    }
+
+    #[cfg(test)]
+    mod tests {
+        #[test]
+        fn ordinals_have_the_names_of_the_java_client() {
+            for (ordinal, name) in [
+                (-1, "V3_0_0"),
+                (16, "V3_0_1_SNAPSHOT"),
+                (45, "V3_0_15"),
+                (46, "V3_1_0_SNAPSHOT"),
+                (85, "V3_2_9"),
+                (86, "V3_3_1_SNAPSHOT"),
+                (121, "V3_4_9"),
+                (211, "V3_9_9"),
+                (213, "V4_0_0"),
+                (409, "V4_9_8"),
+                (413, "V5_0_0"),
+                (513, "V5_5_0"),
+                (611, "V5_9_9"),
+                (612, "HIGHER_VERSION"),
+                (i32::MAX, "HIGHER_VERSION"),
+            ] {
+                assert_eq!(super::name(ordinal), name, "{ordinal}");
+            }
+        }
+    }
 }

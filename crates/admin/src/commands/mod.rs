@@ -1,0 +1,98 @@
+//! Every command. A family is a file; a command is a struct with its options and [`run`](Run::run).
+
+use anyhow::Result;
+
+use crate::admin::Admin;
+use crate::out::Out;
+
+pub mod topics;
+
+/// What a command does.
+pub(crate) trait Run {
+    /// An error says what failed, where, and what to do.
+    async fn run(self, admin: &Admin, out: &mut Out) -> Result<()>;
+}
+
+macro_rules! commands {
+    ($($(#[doc = $doc:literal])* $name:literal $command:ident = $family:ident;)*) => {
+        /// A command with its options.
+        #[derive(Debug, clap::Subcommand)]
+        pub enum AdminCommand {
+            $($(#[doc = $doc])* #[command(name = $name)] $command($family::$command),)*
+        }
+
+        /// The commands' names.
+        pub const NAMES: &[&str] = &[$($name),*];
+
+        impl AdminCommand {
+            pub(crate) async fn run(self, admin: &Admin, out: &mut Out) -> Result<()> {
+                match self {
+                    $(AdminCommand::$command(command) => Box::pin(command.run(admin, out)).await,)*
+                }
+            }
+        }
+    };
+}
+
+commands! {
+    /// Create or change a topic
+    "updateTopic" UpdateTopic = topics;
+    /// Create or change the topics of a JSON file
+    "updateTopicList" UpdateTopicList = topics;
+    /// Delete a topic from the brokers of a cluster and from the name servers
+    "deleteTopic" DeleteTopic = topics;
+    /// Change a topic's permission
+    "updateTopicPerm" UpdateTopicPerm = topics;
+    /// Show where a topic lives
+    "topicRoute" TopicRoute = topics;
+    /// Show the offsets of a topic's queues
+    "topicStatus" TopicStatus = topics;
+    /// List all topics
+    "topicList" TopicList = topics;
+    /// Show the clusters that hold a topic
+    "topicClusterList" TopicClusterList = topics;
+    /// Get, put or delete a topic's order configuration
+    "updateOrderConf" UpdateOrderConf = topics;
+    /// Show how a topic's queues would be shared
+    "allocateMQ" AllocateMQ = topics;
+}
+
+/// Commands of mqadmin that this release has not, and why.
+pub const LATER: &[(&str, &str)] = &[
+    ("setConsumeMode exportPopRecord", "POP comes with a later release"),
+    ("updateStaticTopic remappingStaticTopic", "static topics come with a later release"),
+    ("addBroker removeBroker", "there is no broker container; start one process for each broker"),
+    (
+        "resetMasterFlushOffset haStatus getSyncStateSet getBrokerEpoch",
+        "replication comes with a later release",
+    ),
+    (
+        "getControllerMetaData getControllerConfig updateControllerConfig electMaster cleanBrokerMetadata",
+        "automatic fail-over comes with a later release",
+    ),
+    (
+        "createUser updateUser deleteUser getUser listUser copyUser createAcl updateAcl deleteAcl getAcl listAcl copyAcl",
+        "authentication and permissions come with a later release",
+    ),
+    (
+        "exportMetadataInRocksDB rocksDBConfigToJson checkRocksdbCqWriteProgress",
+        "there is no RocksDB; state and index come from the log",
+    ),
+    (
+        "dumpCompactionLog",
+        "topics that keep the last message of each key come with a later release",
+    ),
+    (
+        "getColdDataFlowCtrInfo updateColdDataFlowCtrGroupConfig removeColdDataFlowCtrGroupConfig",
+        "reads from the disk run apart from sends, so old messages need no limit",
+    ),
+    (
+        "setCommitLogReadAheadMode",
+        "files are read with plain calls in large steps; there is no mode to set",
+    ),
+    ("switchTimerEngine", "timers of any length come with a later release"),
+    (
+        "getBrokerLiteInfo getParentTopicInfo getLiteTopicInfo getLiteClientInfo getLiteGroupInfo triggerLiteDispatch",
+        "light queues (LMQ) and lite topics come with a later release",
+    ),
+];
