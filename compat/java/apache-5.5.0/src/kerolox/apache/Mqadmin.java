@@ -1,0 +1,36 @@
+package kerolox.apache;
+
+import java.io.ByteArrayOutputStream;
+import java.io.PrintStream;
+import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
+import java.util.List;
+import org.apache.rocketmq.tools.command.MQAdminStartup;
+
+/** Apache's own mqadmin, in this process: a JVM for each command would take a second. */
+final class Mqadmin {
+    private Mqadmin() {}
+
+    /** What a command printed. One that fails prints a stack trace to the error stream, which is an error here. */
+    static synchronized String run(String namesrv, String... arguments) {
+        List<String> all = new ArrayList<>(List.of(arguments));
+        all.addAll(List.of("-n", namesrv));
+        PrintStream out = System.out;
+        PrintStream err = System.err;
+        ByteArrayOutputStream printed = new ByteArrayOutputStream();
+        ByteArrayOutputStream failed = new ByteArrayOutputStream();
+        try {
+            System.setOut(new PrintStream(printed, true, StandardCharsets.UTF_8));
+            System.setErr(new PrintStream(failed, true, StandardCharsets.UTF_8));
+            MQAdminStartup.main0(all.toArray(new String[0]), null);
+        } finally {
+            System.setOut(out);
+            System.setErr(err);
+        }
+        String error = failed.toString(StandardCharsets.UTF_8);
+        if (error.contains("Exception")) {
+            throw new AssertionError(String.join(" ", arguments) + ": " + error);
+        }
+        return printed.toString(StandardCharsets.UTF_8);
+    }
+}
