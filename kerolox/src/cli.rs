@@ -1,8 +1,10 @@
 //! The command line.
 
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
@@ -25,6 +27,11 @@ pub(crate) enum Command {
     Namesrv(NamesrvRoleArgs),
     /// Ask and change a cluster, with mqadmin's commands
     Admin(kerolox_admin::AdminArgs),
+    /// Write the completions of a shell to standard output
+    Completions {
+        /// For which shell
+        shell: clap_complete::Shell,
+    },
     /// Look at the configuration, of a start or of a running server
     #[command(subcommand)]
     Config(crate::config::ConfigCommand),
@@ -49,6 +56,16 @@ pub(crate) fn parse() -> Cli {
         }
     }
     Cli::parse_from(arguments)
+}
+
+/// Writes the completions of a shell.
+pub(crate) fn completions(shell: clap_complete::Shell) -> ExitCode {
+    let mut command = Cli::command();
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut command, "kerolox", &mut text);
+    // Whoever reads may have had enough.
+    let _ = std::io::stdout().lock().write_all(&text);
+    ExitCode::SUCCESS
 }
 
 /// Format of log lines.

@@ -24,6 +24,7 @@ fn main() -> ExitCode {
         cli::Command::Broker(args) => server::run(&(&args).into()),
         cli::Command::Namesrv(args) => server::run(&(&args).into()),
         cli::Command::Admin(args) => kerolox_admin::run(args).map_err(exit::Failure::other),
+        cli::Command::Completions { shell } => Ok(cli::completions(shell)),
         cli::Command::Config(command) => config::run(command),
         cli::Command::Log(command) => log::run(&command),
         cli::Command::Bench(command) => kerolox_bench::run(command).map_err(exit::Failure::other),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use kerolox_log::index::lookup::Blocks;
 use kerolox_log::index::queue::Look;
 use kerolox_protocol::json::write::{MessageQueue, by_queue};
-use kerolox_protocol::names::retry_topic;
+use kerolox_protocol::names::{RETRY_PREFIX, retry_topic};
 use kerolox_protocol::remoting::admin::{
     BrokerConsumeStatsQuestion, ConsumeStatsQuestion, GroupInTopic, GroupQuestion, OffsetWrapper,
     QueueTimeSpan, StatsData, StatsItem, StatsQuestion, TopicOffset, TopicQuestion,
@@ -186,11 +186,20 @@ impl Engine {
                 let members = self.members.group(group);
                 let subscribed = members.into_iter().flat_map(|m| m.subscriptions.keys().cloned());
                 let others = subscribed.chain([retry_topic(group)]);
-                let named = others.filter(|topic| !self.state.offsets.has(group, topic)).collect();
+                let others = others.filter(|topic| !self.state.offsets.has(group, topic));
+                let named = others.filter(|topic| !self.is_idle_retry(topic)).collect();
                 return Ok(Asked { named, of_offsets: true, after: None });
             }
         };
         Ok(Asked { named, of_offsets: false, after: None })
+    }
+
+    /// Whether a topic is for retries, and there were none.
+    fn is_idle_retry(&self, topic: &str) -> bool {
+        topic.starts_with(RETRY_PREFIX)
+            && self.state.topics.by_name(topic).is_none_or(|topic| {
+                (0..topic.config.read_queue_nums).all(|queue| topic.range(queue).1 == 0)
+            })
     }
 
     /// How far a group is in the first `queues` queues of a topic.

@@ -2,19 +2,33 @@ package kerolox.apache;
 
 import java.io.ByteArrayOutputStream;
 import java.io.PrintStream;
+import java.lang.reflect.Field;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.stream.Collectors;
 import org.apache.rocketmq.tools.command.MQAdminStartup;
 
 /** Apache's own mqadmin, in this process: a JVM for each command would take a second. */
 final class Mqadmin {
     private Mqadmin() {}
 
+    /** Commands are objects that keep their first connection. */
+    private static void forgetCommands() {
+        try {
+            Field commands = MQAdminStartup.class.getDeclaredField("SUB_COMMANDS");
+            commands.setAccessible(true);
+            ((List<?>) commands.get(null)).clear();
+        } catch (ReflectiveOperationException e) {
+            throw new AssertionError(e);
+        }
+    }
+
     /** What a command printed. One that fails prints a stack trace to the error stream, which is an error here. */
     static synchronized String run(String namesrv, String... arguments) {
         List<String> all = new ArrayList<>(List.of(arguments));
         all.addAll(List.of("-n", namesrv));
+        forgetCommands();
         PrintStream out = System.out;
         PrintStream err = System.err;
         ByteArrayOutputStream printed = new ByteArrayOutputStream();
@@ -29,7 +43,9 @@ final class Mqadmin {
         }
         String error = failed.toString(StandardCharsets.UTF_8);
         if (error.contains("Exception")) {
-            throw new AssertionError(String.join(" ", arguments) + ": " + error);
+            String why = error.lines().filter(line -> line.contains("Exception: "))
+                    .collect(Collectors.joining(" "));
+            throw new IllegalStateException(String.join(" ", arguments) + ": " + why);
         }
         return printed.toString(StandardCharsets.UTF_8);
     }
