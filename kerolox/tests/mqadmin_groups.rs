@@ -29,20 +29,28 @@ async fn start(folder: &Folder, args: &[&str]) -> (Server, Connection) {
     (server, connection)
 }
 
-/// A client of group `g` that tells of itself when it is asked.
-async fn consumer(server: &Server, id: &str, info: Value) {
-    let (incoming, mut requests) = mpsc::channel(100);
-    let options = Options { incoming: Some(incoming), ..Options::default() };
-    let connection = Connection::connect_with(&server.broker(), options).await.unwrap();
-    join(&connection, "g", id, "t").await;
-    let body = Bytes::from(info.to_string());
-    tokio::spawn(async move {
+/// A client of group `g` that tells of itself when it is asked: on a thread of its own, as the test's waits
+/// for the command that asks.
+fn consumer(server: &Server, id: &'static str, info: &Value) {
+    let (broker, body) = (server.broker(), Bytes::from(info.to_string()));
+    let (joined, is_there) = std::sync::mpsc::channel();
+    let serve = async move {
+        let (incoming, mut requests) = mpsc::channel(100);
+        let options = Options { incoming: Some(incoming), ..Options::default() };
+        let connection = Connection::connect_with(&broker, options).await.unwrap();
+        join(&connection, "g", id, "t").await;
+        joined.send(()).unwrap();
         while let Some(request) = requests.recv().await {
             if request.code == request::GET_CONSUMER_RUNNING_INFO {
                 connection.respond(&request, 0, &(), body.clone()).await.unwrap();
             }
         }
+    };
+    std::thread::spawn(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.unwrap().block_on(serve);
     });
+    is_there.recv().unwrap();
 }
 
 /// The group's offset in a queue; −1 if there is none.
@@ -145,7 +153,7 @@ async fn a_group_is_deleted_with_what_is_its_own() {
     server.stop();
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+#[tokio::test]
 async fn progress_is_shown_of_a_group_and_of_all() {
     let folder = Folder::new();
     let (server, connection) = start(&folder, &[]).await;
@@ -167,7 +175,7 @@ async fn progress_is_shown_of_a_group_and_of_all() {
         "properties": {"PROP_CONSUME_TYPE": "CONSUME_PASSIVELY"},
         "mqTable": {r#"{"brokerName":"broker-a","queueId":0,"topic":"t"}"#: {"commitOffset": 1}},
     });
-    consumer(&server, "10.0.0.1@7", info).await;
+    consumer(&server, "10.0.0.1@7", &info);
     let groups = json(&server, &["consumerProgress"]);
     let row = groups.as_array().unwrap().iter().find(|row| row["group"] == "g").unwrap();
     assert_eq!((&row["count"], &row["diffTotal"]), (&json!(1), &json!(3)));
@@ -239,7 +247,7 @@ async fn clients_are_shown() {
     server.stop();
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+#[tokio::test]
 async fn clients_tell_what_they_do() {
     let folder = Folder::new();
     let (server, _) = start(&folder, &[]).await;
@@ -248,9 +256,9 @@ async fn clients_tell_what_they_do() {
         "subscriptionSet": [{"topic": "t", "subString": "*"}],
         "mqTable": {r#"{"brokerName":"broker-a","queueId":0,"topic":"t"}"#: {"cachedMsgCount": 3}},
     });
-    consumer(&server, "one", info.clone()).await;
+    consumer(&server, "one", &info);
     // A name must not lead out of the folder.
-    consumer(&server, "../two", info).await;
+    consumer(&server, "../two", &info);
     let of_one = text(&server, &["consumerStatus", "-g", "g", "-i", "one"]);
     assert!(
         of_one.starts_with("#Consumer Properties#\nPROP_CONSUMER_START_TIMESTAMP           : 1\n"),
