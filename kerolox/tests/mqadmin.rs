@@ -1,7 +1,5 @@
 //! `kerolox admin`: its commands against a running server, as text and as JSON, and with bad input.
 
-#![expect(clippy::unwrap_used, reason = "what helps a test may fail as it does")]
-
 mod common;
 
 use common::admin::{fails, json, text};

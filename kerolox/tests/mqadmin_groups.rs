@@ -6,14 +6,16 @@ mod common;
 
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use common::admin::{command, fails, json, text};
-use common::call::{commit, committed, granted, heartbeat, join, make_topic, put};
-use common::{Folder, Server};
+use common::admin::{admin, command, fails, json, text};
+use common::call::{commit, committed, granted, heartbeat, join, look, make_topic, put};
+use common::{Folder, Launch, Server};
 use kerolox_client::{Connection, Options};
 use kerolox_protocol::remoting::client::ProducerData;
 use kerolox_protocol::remoting::codes::request;
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -291,6 +293,85 @@ async fn clients_tell_what_they_do() {
     server.stop();
 }
 
+/// A name server with brokers `a` and `b`; each has topic `t` with one queue and one message.
+async fn cluster(folders: &[Folder; 3]) -> (Server, [Server; 2]) {
+    let names = Launch::of("namesrv", &folders[0]).data_dir(&folders[0].data());
+    let names = names.args(&["--namesrv-port=0", "--http-port=0"]).start();
+    let address = format!("namesrvAddr={}", names.address(names.ports.namesrv));
+    let broker = |name: &str, folder: &Folder| {
+        Launch::of("broker", folder)
+            .args(&["--broker-port=0", "--grpc-port=0", "--proxy-port=0", "--http-port=0"])
+            .args(&["--set", &format!("brokerName={name}"), "--set", &address])
+            .data_dir(&folder.data())
+            .start()
+    };
+    let brokers = [broker("a", &folders[1]), broker("b", &folders[2])];
+    for broker in &brokers {
+        let connection = broker.connect().await;
+        make_topic(&connection, "t", 1).await;
+        put(&connection, "t", 0, "x").await;
+    }
+    (names, brokers)
+}
+
+/// Waits until both brokers are in a topic's route.
+fn wait_for_route(names: &Server, topic: &str) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let done = admin(names, &["topicRoute", "-t", topic, "--json"]);
+        let route: Value = serde_json::from_str(&done.out).unwrap_or_default();
+        if route["brokerDatas"].as_array().map(Vec::len) == Some(2) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{topic} is not on both brokers: {}", done.out);
+    }
+}
+
+#[tokio::test]
+async fn every_broker_is_asked_and_those_that_fail_are_named() {
+    let folders = [Folder::new(), Folder::new(), Folder::new()];
+    let (names, [a, b]) = cluster(&folders).await;
+    wait_for_route(&names, "t");
+    let update = ["updateSubGroup", "-c", "DefaultCluster", "-g", "g", "-r"];
+    assert_eq!(text(&names, &[&update[..], &["5"]].concat()).lines().count(), 3);
+    wait_for_route(&names, "%RETRY%g");
+    // A client of one broker only.
+    let connection = b.connect().await;
+    let mut beat = heartbeat("g", "only-b", "t");
+    beat.producer_data_set = vec![ProducerData { group_name: "p".to_owned() }];
+    connection.heartbeat(&beat).await.unwrap();
+    let of_group = json(&names, &["consumerConnection", "-g", "g"]);
+    assert_eq!(of_group["clients"][0]["clientId"], "only-b");
+    let of_topic = json(&names, &["producerConnection", "-g", "p", "-t", "t"]);
+    assert_eq!(of_topic[0]["clientId"], "only-b");
+    let done = json(&names, &["skipAccumulatedMessage", "-g", "g", "-t", "t"]);
+    let row = |name: &str| json!({"brokerName": name, "queueId": 0, "offset": 1});
+    assert_eq!(done["queues"], json!([row("a"), row("b")]));
+    let progress = ["consumerProgress", "-g", "g", "-t", "t"];
+    assert_eq!(json(&names, &progress)["queues"].as_array().unwrap().len(), 2);
+    assert_eq!(json(&names, &["getConsumerConfig", "-g", "g"])[1]["config"]["retryMaxTimes"], 5);
+
+    // A broker that is gone is named, and what the other one says is shown.
+    let gone = a.broker();
+    let a_route = json(&names, &["topicRoute", "-t", "t"]);
+    assert_eq!(a_route["brokerDatas"][0]["brokerAddrs"]["0"], gone);
+    a.signal(Signal::STOP);
+    let skip = ["skipAccumulatedMessage", "-g", "g", "-t", "t", "--dry-run", "--timeout", "1"];
+    let done = admin(&names, &skip);
+    assert_eq!(done.code, 1, "{}", done.out);
+    assert!(done.err.contains("1 of 2 failed") && done.err.contains(&gone), "{}", done.err);
+    assert!(done.out.contains("\nb  "), "{}", done.out);
+    let args = ["producerConnection", "-g", "p", "-t", "t", "--timeout", "1"];
+    let done = admin(&names, &args);
+    assert_eq!(done.code, 1, "{}", done.out);
+    assert!(done.out.starts_with("0001  only-b "), "{}", done.out);
+    assert!(done.err.contains("1 of 2 failed"), "{}", done.err);
+    a.signal(Signal::CONT);
+    a.stop();
+    b.stop();
+    names.stop();
+}
+
 #[tokio::test]
 async fn offsets_are_reset() {
     let folder = Folder::new();
@@ -338,10 +419,14 @@ async fn offsets_are_reset() {
     assert_eq!((&would["queues"][0]["to"], &would["again"]), (&json!(1), &json!(2)));
     fails(&server, &to("4"), 1, "offset 4 is not in queue 0 of t on 127.0.0.1:");
     assert_eq!(offset(&connection, "g", 0).await, 3);
+    // A client that is connected is told where to go on.
+    join(&connection, "g", "c", "t").await;
     let done = text(&server, &to("0"));
     assert!(done.starts_with(&format!("start reset consumer offset by specified, group[g], topic[t], queueId[0], broker[{broker}], timestamp(string)[2026-11-28#20:05:13:042], timestamp(long)[17")), "{done}");
     assert!(done.ends_with("\nreset consumer offset to 0\n"), "{done}");
     assert_eq!(offset(&connection, "g", 0).await, 0);
+    let pull = connection.pull(&look("g", "t", 0, 3)).await.unwrap();
+    assert_eq!((pull.code, pull.offsets.next_begin_offset), (21, 0));
     let done = json(&server, &[&at("-1")[..], &["-b", "broker-a", "-q", "0"]].concat());
     assert_eq!(done["queues"][0]["offset"], 3);
     assert_eq!(offset(&connection, "g", 0).await, 3);

@@ -3,17 +3,19 @@
 //! A broker that fails is no reason to hide what the others said: functions that merge return what is known,
 //! and beside it which brokers failed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, anyhow, bail, ensure};
 use kerolox_protocol::names::retry_topic;
-use kerolox_protocol::remoting::admin::{ConsumeStatsQuestion, ConsumerConnection, OffsetWrapper};
+use kerolox_protocol::remoting::admin::{
+    ConsumeStatsQuestion, ConsumerConnection, GroupPage, GroupPages, OffsetWrapper,
+};
 use kerolox_protocol::remoting::client::{ConsumerGroup, RunningInfo};
 use kerolox_protocol::remoting::codes::{request, response};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::admin::{Admin, Broker, LONG, holders, on_each, refused_with};
+use crate::admin::{Admin, Broker, LONG, Refusal, holders, on_each, refused_with};
 use crate::bodies::ConsumeStats;
 use crate::running::Running;
 
@@ -31,12 +33,12 @@ pub async fn holders_of_group(admin: &Admin, group: &str) -> Result<Vec<Broker>>
 /// Those of some brokers that belong to a cluster, if one is named.
 pub fn in_cluster(mut brokers: Vec<Broker>, cluster: Option<&str>) -> Result<Vec<Broker>> {
     let Some(cluster) = cluster.map(str::trim) else { return Ok(brokers) };
-    let known: Vec<_> = brokers.iter().map(|broker| broker.cluster.clone()).collect();
+    let known: BTreeSet<_> = brokers.iter().map(|broker| broker.cluster.clone()).collect();
     brokers.retain(|broker| broker.cluster == cluster);
     ensure!(
         !brokers.is_empty(),
         "-c {cluster}: no broker of this cluster was found; there are brokers of {}",
-        known.join(", ")
+        known.into_iter().collect::<Vec<_>>().join(", ")
     );
     Ok(brokers)
 }
@@ -173,16 +175,42 @@ pub async fn running(
     Ok(reply.json()?)
 }
 
+/// Whether a broker only does not know what it was asked for. There is no code of its own for that in the
+/// answers to 204 and 315.
+pub fn is_absent(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<Refusal>().is_some_and(|refusal| {
+        refusal.code == response::SYSTEM_ERROR && refusal.remark.contains("not exist")
+    })
+}
+
 /// 201, as it came: what this release does not know stays in it.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Stored {
+    data_version: Value,
     subscription_group_table: BTreeMap<String, Value>,
 }
+
+/// Groups that a broker may tell of at once.
+const PAGE: i32 = 2000;
 
 /// A group's settings on a broker. 352 would ask for one group alone, but makes it where that is allowed.
 pub async fn stored(admin: &Admin, address: &str, group: &str) -> Result<Option<Value>> {
     let code = request::GET_ALL_SUBSCRIPTIONGROUP_CONFIG;
-    let mut all: Stored = admin.ask_long(address, code, &(), LONG).await?.json()?;
-    Ok(all.subscription_group_table.remove(group))
+    let mut page = GroupPage { max_group_num: PAGE, ..GroupPage::default() };
+    loop {
+        let reply = admin.ask_long(address, code, &page, LONG).await?;
+        let mut got: Stored = reply.json()?;
+        if let Some(config) = got.subscription_group_table.remove(group) {
+            return Ok(Some(config));
+        }
+        let count = i32::try_from(got.subscription_group_table.len()).unwrap_or(i32::MAX);
+        page.group_seq = page.group_seq.saturating_add(count);
+        // Most brokers tell all at once, and then do not say how many there are.
+        let total = reply.header::<GroupPages>()?.total_group_num.unwrap_or(0);
+        if count == 0 || page.group_seq >= total {
+            return Ok(None);
+        }
+        page.data_version = got.data_version.to_string().into();
+    }
 }

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use anyhow::{Result, bail};
 use kerolox_protocol::remoting::admin::{self, Connection, ProducerGroup, ProducerInfo};
-use kerolox_protocol::remoting::codes::{request, response, version};
+use kerolox_protocol::remoting::codes::{request, version};
 use serde::Deserialize;
 use serde_json::json;
 
 use super::Run;
-use crate::admin::{Admin, on_each, refused_with};
-use crate::consumers::{holders_of_group, online};
+use crate::admin::{Admin, on_each};
+use crate::consumers::{holders_of_group, is_absent, online};
 use crate::out::{Cell, Column, Out, list};
 
 /// Options of `consumerConnection`.
@@ -109,8 +109,7 @@ impl Run for ProducerConnection {
             let found: admin::ProducerConnection =
                 match admin.ask(&broker.address, code, &question).await {
                     Ok(reply) => reply.json()?,
-                    // There is no other code for a group without clients.
-                    Err(e) if refused_with(&e) == Some(response::SYSTEM_ERROR) => return Ok(()),
+                    Err(e) if is_absent(&e) => return Ok(()),
                     Err(e) => return Err(e),
                 };
             for client in found.connection_set {

@@ -183,8 +183,8 @@ impl Run for UpdateSubGroupList {
 
 /// Options of `deleteSubGroup`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "-c deletes the group's retry and dead-letter topics, too.")]
 pub struct DeleteSubGroup {
-    /// -c deletes the group's retry and dead-letter topics, too
     #[command(flatten)]
     target: Target,
     #[arg(short = 'g', long = "groupName", value_name = "GROUP")]

@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 
 use super::Run;
 use super::topics::topic_stats;
-use crate::admin::{Admin, Broker, LONG, holders, on_each, refused_with};
+use crate::admin::{Admin, Broker, Failed, LONG, holders, on_each, refused_with};
 use crate::bodies::{Reset, sorted};
 use crate::consumers::{in_cluster, progress, stored, total};
-use crate::format::parse_time;
+use crate::format::{now, parse_time};
 use crate::out::{Cell, Column, Out, list};
 
 /// The end of a queue, as requests call it.
@@ -196,12 +196,16 @@ impl Job<'_> {
             topic: topic.into(),
             queue_id: Some(queue),
             offset: Some(to),
-            timestamp: 0,
-            // The offset is committed already, so it would be no step backwards.
-            is_force: true,
+            // A broker that does not know of single queues would reset all: from now on, and only backwards,
+            // that changes nothing.
+            timestamp: now(),
+            is_force: false,
         };
-        let code = request::INVOKE_BROKER_TO_RESET_OFFSET;
-        admin.ask_long(address, code, &header, LONG).await?;
+        match admin.ask_long(address, request::INVOKE_BROKER_TO_RESET_OFFSET, &header, LONG).await {
+            // Nobody is there who would have to be told.
+            Err(error) if !is_offline(&error) => return Err(error),
+            _ => {}
+        }
         out.line(format!("reset consumer offset to {to}"));
         let row = json!([{"broker": address, "queueId": queue, "offset": to}]);
         out.value(self.json(&row));
@@ -227,8 +231,10 @@ impl Job<'_> {
             // Brokers that leave a reset to the clients cannot do it without any.
             return self.by_tool(&route, &brokers, out).await;
         }
-        result?;
-        self.show(table, out)
+        if !table.offset_table.is_empty() || result.is_ok() {
+            self.show(table, out)?;
+        }
+        result
     }
 
     /// Lets a broker reset.
@@ -535,13 +541,17 @@ impl Run for CloneGroupOffset {
             would_move(to, topic, &steps, out);
             return Ok(());
         }
-        let mut rows = Vec::new();
-        for step in &steps {
-            commit(admin, &step.broker.address, to, topic, step.queue, step.to).await?;
-            rows.push(
-                json!({"brokerName": step.broker.name, "queueId": step.queue, "offset": step.to}),
-            );
+        let (mut rows, mut failed) = (Vec::new(), Failed::default());
+        for Step { broker, queue, to: offset, .. } in &steps {
+            let name = &broker.name;
+            match commit(admin, &broker.address, to, topic, *queue, *offset).await {
+                Ok(()) => {
+                    rows.push(json!({"brokerName": name, "queueId": queue, "offset": offset}))
+                }
+                Err(error) => failed.add(&format!("{name} {queue}"), &error),
+            }
         }
+        failed.result(steps.len())?;
         out.say(
             format!(
                 "clone group offset success. srcGroup[{from}], destGroup=[{to}], topic[{topic}]"

@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use kerolox_protocol::remoting::admin::{StatsData, StatsItem, StatsQuestion};
-use kerolox_protocol::remoting::codes::{request, response};
+use kerolox_protocol::remoting::codes::request;
 use serde_json::{Map, Value, json};
 
 use super::Run;
 use super::groups::{all_groups, all_running};
 use super::topics::{all_topics, groups_of, is_derived, topic_stats};
-use crate::admin::{Admin, Broker, Failed, holders, on_each, refused_with};
+use crate::admin::{Admin, Broker, Failed, holders, on_each};
 use crate::bodies::{ConsumeStats, queue_of};
-use crate::consumers::{clients, holders_of_group, lag, progress, total};
+use crate::consumers::{clients, holders_of_group, is_absent, lag, progress, total};
 use crate::format::{now, time};
 use crate::out::{Cell, Column, Out};
 use crate::running::inspect;
@@ -54,8 +54,7 @@ async fn amount(admin: &Admin, brokers: &[Broker], name: &str, key: &str) -> Res
         let code = request::VIEW_BROKER_STATS_DATA;
         let data: StatsData = match admin.ask(&broker.address, code, &question).await {
             Ok(reply) => reply.json()?,
-            // There is no other code for it.
-            Err(e) if refused_with(&e) == Some(response::SYSTEM_ERROR) => return Ok(()),
+            Err(e) if is_absent(&e) => return Ok(()),
             Err(e) => return Err(e),
         };
         all.tps += data.stats_minute.tps;

@@ -135,6 +135,25 @@ impl Default for GroupConfig {
     }
 }
 
+header! {
+    /// 201: a part of all groups. Brokers that tell all at once do not look at it.
+    GroupPage {
+        /// How many are known.
+        group_seq: i32 = "groupSeq",
+        max_group_num: i32 = "maxGroupNum",
+        /// That of the part before, as JSON.
+        data_version: ByteString = "dataVersion",
+    }
+}
+
+header! {
+    /// The answer to 201.
+    GroupPages {
+        /// Absent where all are told at once.
+        total_group_num: Option<i32> = "totalGroupNum",
+    }
+}
+
 /// The body of 201's answer.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
