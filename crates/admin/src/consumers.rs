@@ -4,6 +4,7 @@
 //! and beside it which brokers failed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail, ensure};
 use kerolox_protocol::names::retry_topic;
@@ -15,7 +16,7 @@ use kerolox_protocol::remoting::codes::{request, response};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::admin::{Admin, Broker, LONG, Refusal, holders, on_each, refused_with};
+use crate::admin::{Admin, Broker, Refusal, holders, on_each, refused_with};
 use crate::bodies::ConsumeStats;
 use crate::running::Running;
 
@@ -73,7 +74,7 @@ pub async fn progress(
     let mut all = ConsumeStats::default();
     let asked = on_each(brokers, async |broker| {
         let code = request::GET_CONSUME_STATS;
-        let reply = admin.ask_long(&broker.address, code, &question, LONG).await?;
+        let reply = admin.ask(&broker.address, code, &question).await?;
         let stats: ConsumeStats = reply.json()?;
         all.offset_table.extend(stats.offset_table);
         all.consume_tps += stats.consume_tps;
@@ -155,6 +156,9 @@ pub async fn online(
     Ok((clients, asked))
 }
 
+/// A broker waits for a client up to ten seconds before it says that this one does not answer.
+const CLIENT_WAIT: Duration = Duration::from_secs(15);
+
 /// 307: what a client is doing, through a broker that it is connected to.
 pub async fn running(
     admin: &Admin,
@@ -169,8 +173,7 @@ pub async fn running(
         jstack_enable: jstack,
     };
     let code = request::GET_CONSUMER_RUNNING_INFO;
-    // The broker itself waits for the client.
-    let reply = admin.ask_long(address, code, &question, LONG).await;
+    let reply = admin.ask_long(address, code, &question, CLIENT_WAIT).await;
     let reply = reply.map_err(|e| anyhow!("client {client} tells nothing of itself: {e:#}"))?;
     Ok(reply.json()?)
 }
@@ -199,7 +202,7 @@ pub async fn stored(admin: &Admin, address: &str, group: &str) -> Result<Option<
     let code = request::GET_ALL_SUBSCRIPTIONGROUP_CONFIG;
     let mut page = GroupPage { max_group_num: PAGE, ..GroupPage::default() };
     loop {
-        let reply = admin.ask_long(address, code, &page, LONG).await?;
+        let reply = admin.ask(address, code, &page).await?;
         let mut got: Stored = reply.json()?;
         if let Some(config) = got.subscription_group_table.remove(group) {
             return Ok(Some(config));

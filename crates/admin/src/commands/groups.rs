@@ -55,7 +55,7 @@ pub struct UpdateSubGroup {
     #[arg(short = 'q', long = "retryQueueNums", value_name = "N")]
     retry_queues: Option<i32>,
     /// How often a message is tried again [of a new group: 16]
-    #[arg(short = 'r', long = "retryMaxTimes", value_name = "N")]
+    #[arg(short = 'r', long = "retryMaxTimes", value_name = "N", allow_negative_numbers = true)]
     retry_max: Option<i32>,
     /// {"type":"EXPONENTIAL","exponentialRetryPolicy":{"initial":5000,"max":7200000,"multiplier":2}}, or
     /// {"type":"CUSTOMIZED","customizedRetryPolicy":{"next":[1000,5000,10000]}}

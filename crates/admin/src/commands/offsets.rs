@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::Run;
 use super::topics::topic_stats;
-use crate::admin::{Admin, Broker, Failed, LONG, holders, on_each, refused_with};
+use crate::admin::{Admin, Broker, Failed, holders, on_each, refused_with};
 use crate::bodies::{Reset, sorted};
 use crate::consumers::{in_cluster, progress, stored, total};
 use crate::format::{now, parse_time};
@@ -201,7 +201,7 @@ impl Job<'_> {
             timestamp: now(),
             is_force: false,
         };
-        match admin.ask_long(address, request::INVOKE_BROKER_TO_RESET_OFFSET, &header, LONG).await {
+        match admin.ask(address, request::INVOKE_BROKER_TO_RESET_OFFSET, &header).await {
             // Nobody is there who would have to be told.
             Err(error) if !is_offline(&error) => return Err(error),
             _ => {}
@@ -248,7 +248,7 @@ impl Job<'_> {
             is_force: self.force,
         };
         let code = request::INVOKE_BROKER_TO_RESET_OFFSET;
-        let reply = self.admin.ask_long(&broker.address, code, &header, LONG).await?;
+        let reply = self.admin.ask(&broker.address, code, &header).await?;
         ensure!(
             !reply.body.is_empty(),
             "{} does not say which offsets it reset; look with consumerProgress",
@@ -494,7 +494,7 @@ async fn target(
     let boundary_type = Some("LOWER".into());
     let question = SearchOffset { topic: topic.into(), queue_id, timestamp, boundary_type };
     let code = request::SEARCH_OFFSET_BY_TIMESTAMP;
-    let reply = admin.ask_long(address, code, &question, LONG).await?;
+    let reply = admin.ask(address, code, &question).await?;
     Ok(reply.header::<OffsetReply>()?.offset)
 }
 
