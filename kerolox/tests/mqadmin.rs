@@ -1,56 +1,10 @@
 //! `kerolox admin`: its commands against a running server, as text and as JSON, and with bad input.
 
-#![expect(clippy::unwrap_used, reason = "what helps a test may fail as it does")]
-
 mod common;
 
-use std::process::Command;
-
+use common::admin::{fails, json, text};
 use common::call::put;
-use common::{Folder, Server, binary};
-use serde_json::Value;
-
-/// How a command ended.
-struct Done {
-    code: i32,
-    out: String,
-    err: String,
-}
-
-/// Runs `kerolox admin` with the server's name server.
-fn admin(server: &Server, args: &[&str]) -> Done {
-    let mut command = Command::new(binary());
-    command.arg("admin").args(args).env("NAMESRV_ADDR", server.address(server.ports.namesrv));
-    let output = command.output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    let code = output.status.code().unwrap();
-    Done { code, out: text(output.stdout), err: text(output.stderr) }
-}
-
-/// The output of a command that must succeed.
-#[track_caller]
-fn text(server: &Server, args: &[&str]) -> String {
-    let done = admin(server, args);
-    assert_eq!(done.code, 0, "{args:?}: {}{}", done.out, done.err);
-    assert_eq!(done.err, "", "{args:?}");
-    done.out
-}
-
-/// The only value of a command that must succeed.
-#[track_caller]
-fn json(server: &Server, args: &[&str]) -> Value {
-    let out = text(server, &[args, &["--json"]].concat());
-    serde_json::from_str(&out).unwrap_or_else(|e| panic!("{args:?}: {e}\n{out}"))
-}
-
-/// A command that must fail, with this in its error.
-#[track_caller]
-fn fails(server: &Server, args: &[&str], code: i32, why: &str) {
-    let done = admin(server, args);
-    assert_eq!(done.code, code, "{args:?}: {}{}", done.out, done.err);
-    assert!(done.err.contains(why), "{args:?}: {why:?} is not in {}", done.err);
-    assert!(!done.err.contains("panicked"), "{}", done.err);
-}
+use common::{Folder, Server};
 
 #[tokio::test]
 async fn topics_are_made_changed_listed_and_deleted() {

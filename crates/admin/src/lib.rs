@@ -7,6 +7,8 @@
 //! - [`out`]: text or JSON.
 //! - [`format`]: times, permissions, messages as mqadmin writes them.
 //! - [`bodies`]: bodies of answers that only an admin client reads.
+//! - [`consumers`]: what brokers know of a group, put together.
+//! - [`running`]: what a consumer says of itself.
 
 #![forbid(unsafe_code)]
 
@@ -16,8 +18,10 @@ use std::process::ExitCode;
 pub mod admin;
 pub mod bodies;
 pub mod commands;
+pub mod consumers;
 pub mod format;
 pub mod out;
+pub mod running;
 
 pub use commands::AdminCommand;
 

@@ -13,6 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
+pub(crate) mod admin;
 pub(crate) mod call;
 pub(crate) mod http;
 pub(crate) mod mount;

@@ -5,6 +5,10 @@ use anyhow::Result;
 use crate::admin::Admin;
 use crate::out::Out;
 
+pub mod clients;
+pub mod groups;
+pub mod offsets;
+pub mod stats;
 pub mod topics;
 
 /// What a command does.
@@ -55,6 +59,34 @@ commands! {
     "updateOrderConf" UpdateOrderConf = topics;
     /// Show how a topic's queues would be shared
     "allocateMQ" AllocateMQ = topics;
+    /// Create or change a consumer group
+    "updateSubGroup" UpdateSubGroup = groups;
+    /// Create or change the consumer groups of a JSON file
+    "updateSubGroupList" UpdateSubGroupList = groups;
+    /// Delete a consumer group
+    "deleteSubGroup" DeleteSubGroup = groups;
+    /// Show a group's settings on every broker
+    "getConsumerConfig" GetConsumerConfig = groups;
+    /// Show how far a group is, or list all groups
+    "consumerProgress" ConsumerProgress = groups;
+    /// Show what a group's clients are doing
+    "consumerStatus" ConsumerStatus = groups;
+    /// Set a group's offsets of a topic by time, or of one queue
+    "resetOffsetByTime" ResetOffsetByTime = offsets;
+    /// Let a group go on at the end of a topic
+    "skipAccumulatedMessage" SkipAccumulatedMessage = offsets;
+    /// Copy a group's offsets of a topic to another group
+    "cloneGroupOffset" CloneGroupOffset = offsets;
+    /// Show a group's clients and subscriptions
+    "consumerConnection" ConsumerConnection = clients;
+    /// Show the clients of a producer group
+    "producerConnection" ProducerConnection = clients;
+    /// Show all producers of a broker
+    "producer" Producer = clients;
+    /// Show how much goes into and out of all topics
+    "statsAll" StatsAll = stats;
+    /// Watch all groups, and say what is wrong with them
+    "startMonitoring" StartMonitoring = stats;
 }
 
 /// Commands of mqadmin that this release has not, and why.

@@ -241,19 +241,25 @@ impl Run for DeleteTopic {
     }
 }
 
+/// How many queues and messages a broker holds of a topic.
+pub(super) async fn held(admin: &Admin, broker: &Broker, topic: &str) -> Result<(usize, i64)> {
+    let question = TopicQuestion { topic: topic.into() };
+    let reply = admin.ask(&broker.address, request::GET_TOPIC_STATS_INFO, &question).await;
+    let stats: TopicStats = match reply {
+        Ok(reply) => reply.json()?,
+        Err(e) if refused_with(&e) == Some(response::TOPIC_NOT_EXIST) => TopicStats::default(),
+        Err(e) => return Err(e),
+    };
+    let queues = stats.offset_table.values();
+    let messages = queues.map(|queue| queue.max_offset.saturating_sub(queue.min_offset));
+    Ok((stats.offset_table.len(), messages.fold(0, i64::saturating_add)))
+}
+
 /// How many messages a deletion would take from each broker.
 async fn would_delete(admin: &Admin, masters: &[Broker], topic: &str, out: &mut Out) -> Result<()> {
     on_each(masters, async |broker| {
-        let question = TopicQuestion { topic: topic.into() };
-        let reply = admin.ask(&broker.address, request::GET_TOPIC_STATS_INFO, &question).await;
-        let stats: TopicStats = match reply {
-            Ok(reply) => reply.json()?,
-            Err(e) if refused_with(&e) == Some(response::TOPIC_NOT_EXIST) => TopicStats::default(),
-            Err(e) => return Err(e),
-        };
-        let (queues, address) = (stats.offset_table.len(), &broker.address);
-        let messages: i64 =
-            stats.offset_table.values().map(|queue| queue.max_offset - queue.min_offset).sum();
+        let (queues, messages) = held(admin, broker, topic).await?;
+        let address = &broker.address;
         out.say(
             format!("would delete topic [{topic}] on {address}: {messages} messages in {queues} queues"),
             json!({"dryRun": true, "topic": topic, "broker": address, "queues": queues, "messages": messages}),

@@ -14,7 +14,7 @@ use crate::change::Change;
 use crate::limits::{GROUPS_MAX, QUEUES_MAX, SETTINGS_BYTES_MAX, TOPICS_MAX};
 use crate::output::{Answer, Output};
 use crate::request::Origin;
-use crate::requests::topics::refuse_list;
+use crate::requests::topics::{change_attributes, refuse_list, signed};
 use crate::turn::Engine;
 
 impl Engine {
@@ -26,10 +26,12 @@ impl Engine {
         now: i64,
         out: &mut Output,
     ) {
-        if let Err(why) = self.check_group_config(&config) {
-            out.reply(origin, Reply::refuse(response::INVALID_PARAMETER, why));
-            return;
-        }
+        let config = match self.checked_group(config) {
+            Ok(config) => config,
+            Err(why) => {
+                return out.reply(origin, Reply::refuse(response::INVALID_PARAMETER, why));
+            }
+        };
         match self.put_group(config, now, out) {
             Ok(()) => out.reply_at(origin, Reply::ok(), self.log.confirm_at()),
             Err(refusal) => out.reply(origin, refusal),
@@ -69,11 +71,16 @@ impl Engine {
             || self.state.topics.count() + list.iter().filter(makes_topic).count() > TOPICS_MAX;
         let refusal = refuse_list(list.len(), names.len())
             .or_else(|| many.then(|| "no room for so many groups; delete unused ones".to_owned()));
-        let checks = || list.iter().try_for_each(|config| self.check_group_config(config));
-        if let Some(why) = refusal.or_else(|| checks().err()) {
-            out.reply(origin, Reply::refuse(response::INVALID_PARAMETER, why));
-            return;
-        }
+        let checked = match refusal {
+            Some(why) => Err(why),
+            None => list.into_iter().map(|config| self.checked_group(config)).collect(),
+        };
+        let list: Vec<GroupConfig> = match checked {
+            Ok(list) => list,
+            Err(why) => {
+                return out.reply(origin, Reply::refuse(response::INVALID_PARAMETER, why));
+            }
+        };
         for config in list {
             if let Err(refusal) = self.put_group(config, now, out) {
                 out.reply(origin, refusal);
@@ -83,25 +90,30 @@ impl Engine {
         out.reply_at(origin, Reply::ok(), self.log.confirm_at());
     }
 
-    fn check_group_config(&self, config: &GroupConfig) -> Result<(), String> {
+    /// Settings as they will be stored: attributes change those that are known, as Apache's broker does it.
+    /// Their keys have a sign before them: `+key` sets, `-key` removes.
+    fn checked_group(&self, mut config: GroupConfig) -> Result<GroupConfig, String> {
         check_group(&config.group_name)?;
+        let known = self.state.groups.get(&config.group_name);
+        let mut attributes = known.map(|known| known.attributes.clone()).unwrap_or_default();
+        change_attributes(&mut attributes, signed(&config.attributes))?;
+        config.attributes = attributes;
         if config.retry_queue_nums > QUEUES_MAX {
             return Err(format!(
                 "retryQueueNums is {}, at most {QUEUES_MAX} are possible",
                 config.retry_queue_nums
             ));
         }
-        let size = serde_json::to_vec(config).map_or(usize::MAX, |json| json.len());
+        let size = serde_json::to_vec(&config).map_or(usize::MAX, |json| json.len());
         if size > SETTINGS_BYTES_MAX {
             return Err(format!(
                 "the settings have {size} bytes, {SETTINGS_BYTES_MAX} are possible"
             ));
         }
-        let known = self.state.groups.get(&config.group_name).is_some();
-        if !known && self.state.groups.count() >= GROUPS_MAX {
+        if known.is_none() && self.state.groups.count() >= GROUPS_MAX {
             return Err(format!("no more than {GROUPS_MAX} groups; delete unused ones"));
         }
-        Ok(())
+        Ok(config)
     }
 
     /// 207: with `cleanOffset` also its offsets, and its retry topic.

@@ -122,7 +122,10 @@ impl Engine {
         out: &mut Output,
     ) -> Result<Reply, Reply> {
         let (group, topic) = (&*header.group, &*header.topic);
-        if !header.is_force {
+        // A queue's offset that is named is meant as it is: mqadmin commits it before it asks, without force.
+        let is_named = header.queue_id.is_some_and(|queue| queue >= 0)
+            && header.offset.is_some_and(|offset| offset >= 0);
+        if !header.is_force && !is_named {
             // Without force only backwards.
             targets.retain(|(queue, offset)| {
                 self.state.offsets.get(group, topic, *queue).is_none_or(|now| *offset < now)

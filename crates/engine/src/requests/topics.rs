@@ -89,11 +89,7 @@ impl Engine {
             order: config.order,
             attributes: None,
         };
-        let changes = config.attributes.iter().map(|(key, value)| match key.strip_prefix('-') {
-            Some(_) => key.clone(),
-            None => format!("{key}={value}"),
-        });
-        self.checked(&header, changes)
+        self.checked(&header, signed(&config.attributes))
     }
 
     fn checked_topic(&self, header: &CreateTopic) -> Result<TopicConfig, Reply> {
@@ -236,8 +232,16 @@ pub(crate) fn refuse_list(count: usize, different: usize) -> Option<String> {
     (different < count).then(|| "a name stands twice in the list".to_owned())
 }
 
+/// Attributes whose keys have a sign before them, as changes.
+pub(crate) fn signed(attributes: &BTreeMap<String, String>) -> impl Iterator<Item = String> {
+    attributes.iter().map(|(key, value)| match key.strip_prefix('-') {
+        Some(_) => key.clone(),
+        None => format!("{key}={value}"),
+    })
+}
+
 /// Applies `+key=value` and `-key`.
-fn change_attributes(
+pub(crate) fn change_attributes(
     attributes: &mut BTreeMap<String, String>,
     changes: impl Iterator<Item = String>,
 ) -> Result<(), String> {

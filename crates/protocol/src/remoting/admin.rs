@@ -135,6 +135,25 @@ impl Default for GroupConfig {
     }
 }
 
+header! {
+    /// 201: a part of all groups. Brokers that tell all at once do not look at it.
+    GroupPage {
+        /// How many are known.
+        group_seq: i32 = "groupSeq",
+        max_group_num: i32 = "maxGroupNum",
+        /// That of the part before, as JSON.
+        data_version: ByteString = "dataVersion",
+    }
+}
+
+header! {
+    /// The answer to 201.
+    GroupPages {
+        /// Absent where all are told at once.
+        total_group_num: Option<i32> = "totalGroupNum",
+    }
+}
+
 /// The body of 201's answer.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -312,7 +331,7 @@ pub struct OffsetWrapper {
 
 /// A client in the answers to 203 and 204.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", default)]
 pub struct Connection {
     pub client_addr: String,
     pub client_id: String,
@@ -322,7 +341,7 @@ pub struct Connection {
 
 /// The body of 203's answer.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", default)]
 pub struct ConsumerConnection {
     pub connection_set: Vec<Connection>,
     pub consume_from_where: String,
@@ -333,14 +352,14 @@ pub struct ConsumerConnection {
 
 /// The body of 204's answer.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", default)]
 pub struct ProducerConnection {
     pub connection_set: Vec<Connection>,
 }
 
 /// A producer in the answer to 328.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", default)]
 pub struct ProducerInfo {
     pub client_id: String,
     pub language: String,
