@@ -7,6 +7,10 @@
 //! - [`out`]: text or JSON.
 //! - [`format`]: times, permissions, messages as mqadmin writes them.
 //! - [`bodies`]: bodies of answers that only an admin client reads.
+//! - [`queues`]: the queues of a topic, and what stands in them.
+//! - [`lookup`]: messages by id and key.
+//! - [`track`]: who consumed a message.
+//! - [`trace`]: what clients wrote about a message's way.
 
 #![forbid(unsafe_code)]
 
@@ -17,7 +21,11 @@ pub mod admin;
 pub mod bodies;
 pub mod commands;
 pub mod format;
+pub mod lookup;
 pub mod out;
+pub mod queues;
+pub mod trace;
+pub mod track;
 
 pub use commands::AdminCommand;
 
@@ -47,6 +55,19 @@ pub fn run(args: AdminArgs) -> anyhow::Result<ExitCode> {
     });
     out.flush()?;
     result.map(|()| ExitCode::SUCCESS)
+}
+
+/// Does something that may go on for ever, until it is done or the process is asked to end.
+pub(crate) async fn until_signal(
+    work: impl Future<Output = anyhow::Result<()>>,
+) -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        result = work => result,
+        _ = tokio::signal::ctrl_c() => Ok(()),
+        _ = terminate.recv() => Ok(()),
+    }
 }
 
 /// Where the command stands behind `kerolox admin`: options that all have may stand before it.
