@@ -482,9 +482,9 @@ fn one_line(text: &str, width: usize) -> String {
 
 impl Tail {
     fn line(&self, queue: &Queue, message: &Message) -> String {
-        let property = |name: &str| one_line(message.property(name).unwrap_or("-"), self.width);
+        let property = |name: &str| one_line(message.property(name).unwrap_or("-"), usize::MAX);
         let at = format!("{}:{}@{}", queue.broker.name, queue.id, message.queue_offset);
-        let (time, id) = (time_ms(message.store_timestamp), one_line(message.id(), self.width));
+        let (time, id) = (time_ms(message.store_timestamp), one_line(message.id(), usize::MAX));
         let (tags, keys) = (property("TAGS"), property("KEYS"));
         let body = one_line(&body_text(&message.body), self.width);
         format!("{time} {at} {id} {tags} {keys} {body}")
