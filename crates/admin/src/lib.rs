@@ -57,7 +57,8 @@ pub fn run(args: AdminArgs) -> anyhow::Result<ExitCode> {
     result.map(|()| ExitCode::SUCCESS)
 }
 
-/// Does something that may go on for ever, until it is done or the process is asked to end.
+/// Does something that may go on for ever, until it is done, the process is asked to end, or nobody reads
+/// what it prints.
 pub(crate) async fn until_signal(
     work: impl Future<Output = anyhow::Result<()>>,
 ) -> anyhow::Result<()> {
@@ -67,7 +68,24 @@ pub(crate) async fn until_signal(
         result = work => result,
         _ = tokio::signal::ctrl_c() => Ok(()),
         _ = terminate.recv() => Ok(()),
+        () = output_closed() => Ok(()),
     }
+}
+
+/// Waits until the reader of standard output is gone: a command that has nothing to print would not notice.
+/// Never, if it is a file.
+async fn output_closed() {
+    use std::os::fd::AsFd as _;
+    use tokio::io::Interest;
+    use tokio::net::unix::pipe::Sender;
+    // Not the checked way: that one makes standard output non-blocking, for this and other processes.
+    let output = std::io::stdout().as_fd().try_clone_to_owned();
+    if let Ok(output) = output.and_then(Sender::from_owned_fd_unchecked)
+        && output.ready(Interest::ERROR).await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
 }
 
 /// Where the command stands behind `kerolox admin`: options that all have may stand before it.
