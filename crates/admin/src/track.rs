@@ -65,7 +65,7 @@ fn failed(group: String, error: &anyhow::Error) -> Track {
 }
 
 /// The brokers to which a group's members are connected: those of its retry topic, else of the topic.
-pub async fn brokers_of(admin: &Admin, group: &str, topic: &str) -> Result<Vec<Broker>> {
+async fn brokers_of(admin: &Admin, group: &str, topic: &str) -> Result<Vec<Broker>> {
     match admin.find_route(&format!("%RETRY%{group}")).await? {
         Some(route) => Ok(holders(&route)),
         None => admin.holders(topic).await,
