@@ -317,8 +317,31 @@ pub fn check_charset(charset: &str) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// A message without anything in it.
+    pub(crate) fn message() -> Message {
+        Message {
+            topic: "t".to_owned(),
+            queue_id: 0,
+            queue_offset: 0,
+            physical_offset: 0,
+            store_size: 0,
+            sys_flag: 0,
+            flag: 0,
+            born_timestamp: 0,
+            born_host: "10.0.0.7:1234".to_owned(),
+            store_timestamp: 0,
+            store_host: String::new(),
+            offset_id: "OFFSETID".to_owned(),
+            body_crc: 0,
+            reconsume_times: 0,
+            prepared_transaction_offset: 0,
+            properties: Vec::new(),
+            body: Vec::new(),
+        }
+    }
 
     #[test]
     fn times_are_read_as_they_are_written() {

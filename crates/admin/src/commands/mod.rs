@@ -8,6 +8,9 @@ use crate::out::Out;
 pub mod clients;
 pub mod groups;
 pub mod offsets;
+pub mod print;
+pub mod queries;
+pub mod sends;
 pub mod stats;
 pub mod topics;
 
@@ -87,6 +90,34 @@ commands! {
     "statsAll" StatsAll = stats;
     /// Watch all groups, and say what is wrong with them
     "startMonitoring" StartMonitoring = stats;
+    /// Show messages by their ids, and who consumed them; send them again, or push them to a client
+    "queryMsgById" QueryMsgById = queries;
+    /// List the messages that have a key
+    "queryMsgByKey" QueryMsgByKey = queries;
+    /// Show messages by their unique id, and who consumed them
+    "queryMsgByUniqueKey" QueryMsgByUniqueKey = queries;
+    /// Show the message at an offset of a queue
+    "queryMsgByOffset" QueryMsgByOffset = queries;
+    /// Show what clients wrote about a message's way
+    "queryMsgTraceById" QueryMsgTraceById = queries;
+    /// Show entries of a queue's index
+    "queryCq" QueryCq = queries;
+    /// Print the messages of a topic
+    "printMsg" PrintMsg = print;
+    /// Print the messages of one queue, or count their tags
+    "printMsgByQueue" PrintMsgByQueue = print;
+    /// Read messages, and leave offsets as they are
+    "consumeMessage" ConsumeMessage = print;
+    /// Follow a topic, a line for each message
+    "tail" Tail = print;
+    /// Send one message
+    "sendMessage" SendMessage = sends;
+    /// Show how long sends to a topic's queues take
+    "checkMsgSendRT" CheckMsgSendRT = sends;
+    /// Send test messages to a broker, and show each result
+    "sendMsgStatus" SendMsgStatus = sends;
+    /// Show how long sends to every broker take, again and again
+    "clusterRT" ClusterRT = sends;
 }
 
 /// Commands of mqadmin that this release has not, and why.

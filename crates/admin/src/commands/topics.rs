@@ -491,7 +491,7 @@ pub(super) async fn all_topics(admin: &Admin) -> Result<Vec<String>> {
 }
 
 /// 300: the groups of a topic on every broker that holds it.
-pub(super) async fn groups_of(
+pub(crate) async fn groups_of(
     admin: &Admin,
     route: &route::TopicRoute,
     topic: &str,

@@ -16,6 +16,8 @@ header! {
         /// `K` key, `U` unique key, `T` tag (5.5).
         index_type: Option<ByteString> = "indexType",
         unique_key_query: bool = "_UNIQUE_KEY_QUERY",
+        /// Go on behind this entry. Only an index in RocksDB knows it.
+        last_key: Option<ByteString> = "lastKey",
     }
 }
 
