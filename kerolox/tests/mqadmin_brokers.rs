@@ -404,6 +404,11 @@ async fn lag_says_who_is_behind_on_two_brokers() {
     assert!(done.out.lines().nth(2).unwrap().ends_with("false"), "{}", done.out);
     let why = format!("1 of 2 failed: {} did not answer request 28 within 1s", b.broker());
     assert!(done.err.contains(&why), "{}", done.err);
+    b.signal(Signal::STOP);
+    let done = admin(&names, &["lag", "--timeout", "1"]);
+    b.signal(Signal::CONT);
+    assert!(done.code == 1 && done.out.contains(" client-1 "), "{}", done.out);
+    assert!(done.err.contains(&format!("1 of 2 failed: {}", b.broker())), "{}", done.err);
     until_registered(&names, 2);
     a.stop();
     b.stop();

@@ -379,12 +379,17 @@ impl Told {
     }
 }
 
+/// A figure as JSON; what is not there is null.
+fn figure(text: &str) -> Value {
+    text.parse::<i64>().map_or(Value::Null, Value::from)
+}
+
 /// How a broker keeps up: messages in a second, and who waits.
 fn load_in(told: &Told) -> Cell {
     let (tps, queue) = (told.float("putTps"), told.text("sendThreadPoolQueueSize"));
     let wait = told.text("sendThreadPoolQueueHeadWaitTimeMills");
     Cell::shown(
-        json!({"tps": tps, "waiting": queue, "waitMs": wait}),
+        json!({"tps": tps, "waiting": figure(queue), "waitMs": figure(wait)}),
         format!("{tps:9.2}({queue},{wait}ms)"),
     )
 }
@@ -397,7 +402,7 @@ fn load_out(told: &Told) -> Cell {
     let acks = or_n("ackThreadPoolQueueSize");
     let ack_wait = or_n("ackThreadPoolQueueHeadWaitTimeMills");
     Cell::shown(
-        json!({"tps": tps, "waiting": queue, "waitMs": wait, "acksWaiting": acks, "acksWaitMs": ack_wait}),
+        json!({"tps": tps, "waiting": figure(queue), "waitMs": figure(wait), "acksWaiting": figure(acks), "acksWaitMs": figure(ack_wait)}),
         format!("{tps:9.2}({queue},{wait}ms|{acks},{ack_wait}ms)"),
     )
 }
@@ -425,7 +430,10 @@ fn cluster_row(broker: &Broker, told: &Told) -> Vec<Cell> {
         load_in(told),
         load_out(told),
         timer(told),
-        told.text("pageCacheLockTimeMills").into(),
+        Cell::shown(
+            figure(told.text("pageCacheLockTimeMills")),
+            told.text("pageCacheLockTimeMills"),
+        ),
         Cell::float(hours, 2),
         Cell::float(told.float("commitLogDiskRatio"), 4),
         told.text("brokerActive").eq_ignore_ascii_case("true").into(),

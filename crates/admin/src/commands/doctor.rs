@@ -126,15 +126,21 @@ impl Run for Doctor {
         if let Some(info) = name_servers(admin, &mut checks).await {
             names_of(&info, &mut checks);
             let mut versions = BTreeSet::new();
+            // Who does not answer is not asked again: each question would wait its whole time.
+            let mut masters_here = Vec::new();
             for data in info.broker_addr_table.values() {
                 for (id, address) in &data.broker_addrs {
                     let what = format!("broker {} {id} at {address}", data.broker_name);
-                    broker(admin, &mut checks, &what, *id, address, &mut versions).await;
+                    let answers =
+                        broker(admin, &mut checks, &what, *id, address, &mut versions).await;
+                    if answers && *id == 0 {
+                        masters_here.push(address.as_str());
+                    }
                 }
             }
             one_version(&versions, &mut checks);
             masters(admin, &info, &mut checks).await;
-            groups(admin, &info, &mut checks).await;
+            groups(admin, &masters_here, &mut checks).await;
         }
         if let Some(dir) = &self.data_dir {
             data_dir(dir, &mut checks);
@@ -199,7 +205,7 @@ fn names_of(info: &ClusterInfo, checks: &mut Checks) {
         .map(|(name, clusters)| format!("{name} in {}", clusters.join(" and ")))
         .collect();
     let found = match twice.is_empty() {
-        true => format!("{} names, each in one cluster", clusters.len()),
+        true => format!("{} of them, each in one cluster", clusters.len()),
         false => few(&twice),
     };
     let advice = "one takes the place of the other: give each broker a brokerName of its own";
@@ -215,7 +221,7 @@ fn few(names: &[String]) -> String {
     }
 }
 
-/// One replica: its ports, and what it tells of itself.
+/// One replica: its ports, and what it tells of itself. Whether it answers.
 async fn broker(
     admin: &Admin,
     checks: &mut Checks,
@@ -223,7 +229,7 @@ async fn broker(
     id: i64,
     address: &str,
     versions: &mut BTreeSet<String>,
-) {
+) -> bool {
     let asked = now();
     let begin = Instant::now();
     let told = match runtime_info(admin, address).await {
@@ -231,7 +237,7 @@ async fn broker(
         Err(error) => {
             let advice = "clients are sent to this address: set brokerIP1 (in Kerolox, --advertise) to one that they can reach, and open the port";
             checks.add(Level::Fail, what, format!("{error:#}"), advice);
-            return;
+            return false;
         }
     };
     let took = begin.elapsed().as_secs_f64() * 1000.0;
@@ -243,6 +249,7 @@ async fn broker(
     clock(checks, what, &told, asked);
     disk(checks, what, &told);
     sends(admin, checks, what, id, address, &told).await;
+    true
 }
 
 /// A loopback address is nobody's but the machine's own.
@@ -421,11 +428,10 @@ async fn orphans(admin: &Admin) -> Result<Vec<String>> {
     Ok(orphans)
 }
 
-async fn groups(admin: &Admin, info: &ClusterInfo, checks: &mut Checks) {
+/// How far the groups are on the masters that answer.
+async fn groups(admin: &Admin, masters: &[&str], checks: &mut Checks) {
     let mut behind: BTreeMap<String, i64> = BTreeMap::new();
-    for data in info.broker_addr_table.values() {
-        // A broker that does not answer is named elsewhere.
-        let Some(address) = data.broker_addrs.get(&0) else { continue };
+    for address in masters {
         match behind_by_group(admin, address).await {
             Ok(found) => {
                 for (group, more) in found {
@@ -447,7 +453,7 @@ async fn groups(admin: &Admin, info: &ClusterInfo, checks: &mut Checks) {
         .map(|(group, messages)| format!("{group} by {messages} messages"))
         .collect();
     let found = match far.is_empty() {
-        true => format!("{}, none more than {FAR_BEHIND} messages behind", behind.len()),
+        true => format!("{} of them, none more than {FAR_BEHIND} messages behind", behind.len()),
         false => format!("far behind: {}", few(&far)),
     };
     let advice = "see where with lag -g GROUP: add consumers, or look at what slows them";

@@ -94,7 +94,7 @@ async fn user_topics(admin: &Admin, address: &str, derived: bool) -> Result<Topi
 /// 201: every group of a broker.
 pub(super) async fn all_groups(admin: &Admin, address: &str) -> Result<GroupTable> {
     let code = request::GET_ALL_SUBSCRIPTIONGROUP_CONFIG;
-    Ok(admin.ask_long(address, code, &(), LONG).await?.json()?)
+    Ok(admin.ask(address, code, &()).await?.json()?)
 }
 
 /// Whether a group is a user's.

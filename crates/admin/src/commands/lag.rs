@@ -3,6 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, bail};
+use bytes::Bytes;
+use kerolox_client::{Connection, OwnedReply};
+use kerolox_protocol::json::write::MessageQueue;
 use kerolox_protocol::names::RETRY_PREFIX;
 use kerolox_protocol::record;
 use kerolox_protocol::remoting::admin::{ConsumeStatsQuestion, ConsumerConnection, OffsetWrapper};
@@ -11,6 +14,7 @@ use kerolox_protocol::remoting::codes::{request, response};
 use kerolox_protocol::remoting::pull::{Pull, sys_flag};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 use super::Run;
 use super::brokers::{Rounds, known};
@@ -81,8 +85,8 @@ type Queue = (String, String, i32);
 #[derive(Debug, Default)]
 struct Owners {
     held: BTreeMap<Queue, (String, i64)>,
-    /// Clients of the group that do not say what they hold.
-    silent: BTreeSet<String>,
+    /// There are clients of the group that do not say what they hold.
+    some_are_silent: bool,
 }
 
 /// A queue and how far a group is behind there.
@@ -122,68 +126,100 @@ async fn brokers(admin: &Admin) -> Result<Vec<Broker>> {
     Ok(info.broker_addr_table.values().filter_map(replica_to_ask).collect())
 }
 
-/// Every users' group: those with a retry topic, and those that a broker has settings of.
-async fn groups(admin: &Admin, brokers: &[Broker], failed: &mut Failed) -> Result<Vec<String>> {
-    let mut groups = BTreeSet::new();
-    let topics = all_topics(admin).await?;
-    groups.extend(topics.iter().filter_map(|t| t.strip_prefix(RETRY_PREFIX)).map(str::to_owned));
-    for broker in brokers {
-        match all_groups(admin, &broker.address).await {
-            Ok(table) => groups.extend(table.subscription_group_table.into_keys()),
-            Err(error) => failed.add(&broker.address, &error),
-        }
-    }
-    groups.retain(|group| is_user_group(group));
-    Ok(groups.into_iter().collect())
+/// The brokers that are asked in one look.
+struct Look<'a> {
+    admin: &'a Admin,
+    brokers: Vec<Broker>,
+    failed: Failed,
 }
 
-/// 203: the clients of a group, each with a broker that can ask it.
-async fn clients(
-    admin: &Admin,
-    brokers: &[Broker],
-    group: &str,
-    failed: &mut Failed,
-) -> BTreeMap<String, String> {
-    let question = ConsumerGroup { consumer_group: group.into() };
-    let mut clients = BTreeMap::new();
-    for broker in brokers {
-        let code = request::GET_CONSUMER_CONNECTION_LIST;
-        let reply = admin.ask(&broker.address, code, &question).await;
-        match reply.and_then(|reply| Ok(reply.json::<ConsumerConnection>()?)) {
-            Ok(connected) => {
-                for client in connected.connection_set {
-                    clients.entry(client.client_id).or_insert_with(|| broker.address.clone());
-                }
+impl Look<'_> {
+    /// Notes a failure. Who does not answer at all is not asked again: each question would wait its
+    /// whole time.
+    fn fail(&mut self, broker: &Broker, error: &anyhow::Error) {
+        self.failed.add(&broker.address, error);
+        if refused_with(error).is_none() {
+            self.brokers.retain(|other| other.address != broker.address);
+        }
+    }
+
+    /// Every users' group: those with a retry topic, and those that a broker has settings of.
+    async fn groups(&mut self) -> Result<Vec<String>> {
+        let topics = all_topics(self.admin).await?;
+        let of_retries = topics.iter().filter_map(|topic| topic.strip_prefix(RETRY_PREFIX));
+        let mut groups: BTreeSet<String> = of_retries.map(str::to_owned).collect();
+        for broker in self.brokers.clone() {
+            match all_groups(self.admin, &broker.address).await {
+                Ok(table) => groups.extend(table.subscription_group_table.into_keys()),
+                Err(error) => self.fail(&broker, &error),
             }
-            Err(error) if refused_with(&error) == Some(response::CONSUMER_NOT_ONLINE) => {}
-            Err(error) => failed.add(&broker.address, &error),
         }
+        groups.retain(|group| is_user_group(group));
+        Ok(groups.into_iter().collect())
     }
-    clients
+
+    /// 203: the clients of a group, each with a broker that can ask it.
+    async fn clients(&mut self, group: &str) -> BTreeMap<String, String> {
+        let question = ConsumerGroup { consumer_group: group.into() };
+        let mut clients = BTreeMap::new();
+        for broker in self.brokers.clone() {
+            let code = request::GET_CONSUMER_CONNECTION_LIST;
+            let reply = self.admin.ask(&broker.address, code, &question).await;
+            match reply.and_then(|reply| Ok(reply.json::<ConsumerConnection>()?)) {
+                Ok(connected) => {
+                    for client in connected.connection_set {
+                        clients.entry(client.client_id).or_insert_with(|| broker.address.clone());
+                    }
+                }
+                Err(error) if refused_with(&error) == Some(response::CONSUMER_NOT_ONLINE) => {}
+                Err(error) => self.fail(&broker, &error),
+            }
+        }
+        clients
+    }
+
+    /// 307 of every client of a group, of all at once: one that hangs takes the broker ten seconds.
+    async fn owners(&mut self, group: &str) -> Owners {
+        let mut owners = Owners::default();
+        let mut asked = JoinSet::new();
+        for (client, broker) in self.clients(group).await {
+            let Ok(connection) = self.admin.at(&broker).await else {
+                owners.some_are_silent = true;
+                continue;
+            };
+            let group = group.to_owned();
+            asked.spawn(async move { (running(&connection, &group, &client).await, client) });
+        }
+        while let Some(answer) = asked.join_next().await {
+            match answer {
+                Ok((Some(running), client)) => {
+                    for (queue, held) in running {
+                        let queue = (queue.topic, queue.broker_name, queue.queue_id);
+                        owners.held.insert(queue, (client.clone(), held.last_pull_timestamp));
+                    }
+                }
+                _ => owners.some_are_silent = true,
+            }
+        }
+        owners
+    }
 }
 
-/// 307 of every client of a group.
-async fn owners(admin: &Admin, brokers: &[Broker], group: &str, failed: &mut Failed) -> Owners {
-    let mut owners = Owners::default();
-    for (client, broker) in clients(admin, brokers, group, failed).await {
-        let question = RunningInfo {
-            consumer_group: group.into(),
-            client_id: client.as_str().into(),
-            jstack_enable: false,
-        };
-        let code = request::GET_CONSUMER_RUNNING_INFO;
-        let reply = admin.ask_long(&broker, code, &question, LONG).await;
-        let running = reply.and_then(|reply| sorted(reply.json::<Running>()?.mq_table));
-        let Ok(running) = running else {
-            owners.silent.insert(client);
-            continue;
-        };
-        for (queue, held) in running {
-            let queue = (queue.topic, queue.broker_name, queue.queue_id);
-            owners.held.insert(queue, (client.clone(), held.last_pull_timestamp));
-        }
-    }
-    owners
+/// 307: what a client holds; `None` if it does not say.
+async fn running(
+    connection: &Connection,
+    group: &str,
+    client: &str,
+) -> Option<Vec<(MessageQueue, Held)>> {
+    let question = RunningInfo {
+        consumer_group: group.into(),
+        client_id: client.into(),
+        jstack_enable: false,
+    };
+    let code = request::GET_CONSUMER_RUNNING_INFO;
+    let reply = connection.call_within(LONG, code, &question, Bytes::new()).await;
+    let running: Running = reply.and_then(OwnedReply::success).ok()?.json().ok()?;
+    sorted(running.mq_table).ok()
 }
 
 /// When the oldest message at or behind an offset was stored; `None` if it cannot be told.
@@ -231,7 +267,7 @@ impl Lag {
             topic_list: None,
         };
         let code = request::GET_CONSUME_STATS;
-        let reply = admin.ask_long(&broker.address, code, &question, LONG).await?;
+        let reply = admin.ask(&broker.address, code, &question).await?;
         for (queue, offsets) in sorted(reply.json::<ConsumeStats>()?.offset_table)? {
             let queue = (queue.topic, queue.broker_name, queue.queue_id);
             let OffsetWrapper { broker_offset, consumer_offset, .. } = offsets;
@@ -251,39 +287,40 @@ impl Lag {
         Ok(())
     }
 
-    /// Every queue of every group, and how many brokers were asked.
-    async fn collect(&self, admin: &Admin, failed: &mut Failed) -> Result<(Vec<Row>, usize)> {
-        let brokers = brokers(admin).await?;
-        if brokers.is_empty() {
-            bail!("no broker is registered, so there is nobody to ask");
-        }
+    /// Every queue of every group.
+    async fn collect(&self, look: &mut Look<'_>) -> Result<Vec<Row>> {
         let groups = match self.groups.is_empty() {
-            true => groups(admin, &brokers, failed).await?,
+            true => look.groups().await?,
             false => self.groups.iter().map(|group| group.trim().to_owned()).collect(),
         };
         let mut all = Vec::new();
         for group in &groups {
             let mut rows = Vec::new();
-            for broker in &brokers {
-                if let Err(error) = self.rows_of(admin, broker, group, &mut rows).await {
-                    failed.add(&broker.address, &error);
+            for broker in look.brokers.clone() {
+                if let Err(error) = self.rows_of(look.admin, &broker, group, &mut rows).await {
+                    look.fail(&broker, &error);
                 }
             }
             if rows.is_empty() {
                 continue;
             }
-            let owners = owners(admin, &brokers, group, failed).await;
+            let owners = look.owners(group).await;
             rows.iter_mut().for_each(|row| own(row, &owners));
             rows.sort_by(|a, b| a.queue.cmp(&b.queue));
             all.append(&mut rows);
         }
-        Ok((all, brokers.len()))
+        Ok(all)
     }
 
     /// One look. The number of queues in it.
     async fn round(&self, admin: &Admin, out: &mut Out) -> Result<usize> {
-        let mut failed = Failed::default();
-        let (rows, brokers) = self.collect(admin, &mut failed).await?;
+        let brokers = brokers(admin).await?;
+        let count = brokers.len();
+        if count == 0 {
+            bail!("no broker is registered, so there is nobody to ask");
+        }
+        let mut look = Look { admin, brokers, failed: Failed::default() };
+        let rows = self.collect(&mut look).await?;
         let cells: Vec<_> = rows.iter().map(Row::cells).collect();
         let totals = totals(&rows);
         if out.is_json() {
@@ -294,7 +331,7 @@ impl Lag {
             out.line("");
             out.table(&GROUPS, &totals);
         }
-        failed.result(brokers).map(|()| rows.len())
+        look.failed.result(count).map(|()| rows.len())
     }
 }
 
@@ -303,7 +340,7 @@ fn own(row: &mut Row, owners: &Owners) {
     if let Some((client, pulled)) = owners.held.get(&row.queue) {
         row.owner = Some(client.clone());
         row.pulled = Some(*pulled).filter(|at| *at > 0).map(seconds_since);
-    } else if !owners.silent.is_empty() {
+    } else if owners.some_are_silent {
         row.owner = Some("?".to_owned());
     }
 }
