@@ -494,6 +494,39 @@ async fn the_doctor_finds_what_is_wrong() {
     server.stop();
 }
 
+#[tokio::test]
+async fn the_doctor_finds_brokers_that_cannot_be_reached_and_topics_without_a_master() {
+    let folder = Folder::new();
+    let server = Server::start(&folder, &[]);
+    let names = server.address(server.ports.namesrv);
+    let names = Connection::connect(&names).await.unwrap();
+    let topic = value!({"topicName": "lonely", "perm": 6, "readQueueNums": 1, "writeQueueNums": 1});
+    // A registration with one topic is news of it, not all there is.
+    let table = value!({"lonely": topic, "other": {"topicName": "other", "perm": 6}});
+    let wrapper = value!({"topicConfigTable": table, "dataVersion": {"counter": 1}});
+    let body = value!({ "topicConfigSerializeWrapper": wrapper }).to_string();
+    // They are known for as long as this connection lasts.
+    for (name, cluster) in [("slave", "Other"), ("broker-a", "Other")] {
+        let fields = [
+            ("brokerName", name),
+            ("brokerAddr", "127.0.0.1:1"),
+            ("clusterName", cluster),
+            ("brokerId", "1"),
+        ];
+        granted(&tell(&names, 103, &fields, body.as_bytes()).await);
+    }
+    let done = admin(&server, &["doctor"]);
+    assert_eq!(done.code, 1, "{}", done.out);
+    let has = |line: &str| {
+        assert!(done.out.lines().any(|l| l.starts_with(line)), "{line}\n{}", done.out);
+    };
+    has("FAIL broker names: broker-a in DefaultCluster and Other");
+    has("FAIL broker slave 1 at 127.0.0.1:1: cannot connect to 127.0.0.1:1: ");
+    has("warn masters: none of slave");
+    has(&format!("ok   broker broker-a 0 at {}: answered in ", server.broker()));
+    server.stop();
+}
+
 #[test]
 fn bad_input_is_named_and_nothing_is_changed() {
     let folder = Folder::new();

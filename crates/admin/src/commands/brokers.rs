@@ -420,7 +420,8 @@ fn timer(told: &Told) -> Cell {
 fn cluster_row(broker: &Broker, told: &Told) -> Vec<Cell> {
     // An empty log has no oldest message: Apache's broker says −1 then.
     let earliest = told.whole("earliestMessageTimeStamp");
-    let hours = if earliest > 0 { (now() - earliest) as f64 / 3_600_000.0 } else { 0.0 };
+    let hours =
+        if earliest > 0 { now().saturating_sub(earliest) as f64 / 3_600_000.0 } else { 0.0 };
     vec![
         broker.cluster.as_str().into(),
         broker.name.as_str().into(),
@@ -580,7 +581,8 @@ pub(super) async fn behind_by_group(admin: &Admin, address: &str) -> Result<BTre
     for (group, topics) in stats.consume_stats_list.into_iter().flatten() {
         let total: &mut i64 = behind.entry(group).or_default();
         for offsets in topics.into_iter().flat_map(|topic| topic.offset_table.into_values()) {
-            *total += offsets.broker_offset.saturating_sub(offsets.consumer_offset).max(0);
+            let more = offsets.broker_offset.saturating_sub(offsets.consumer_offset).max(0);
+            *total = total.saturating_add(more);
         }
     }
     Ok(behind)
@@ -606,6 +608,27 @@ mod tests {
         assert_eq!(property_line("brokerName", "a b=c"), "brokerName=a b=c\n");
         assert_eq!(property_line("a b", r"c:\d"), "a\\ b=c:\\\\d\n");
         assert_eq!(property_line("k", "one\ntwo=3"), "k=one\\ntwo=3\n");
+    }
+
+    #[test]
+    fn each_configuration_says_whose_it_is() {
+        let broker = |name: &str, id, address: &str| Broker {
+            cluster: "c".to_owned(),
+            name: name.to_owned(),
+            id,
+            address: address.to_owned(),
+        };
+        let all = [broker("a", 0, "h:1"), broker("a", 1, "h:2"), broker("b", 1, "h:3")];
+        let titles: Vec<_> = all.iter().map(|broker| config_title(broker, &all, true)).collect();
+        assert_eq!(
+            titles,
+            [
+                "============Master: h:1============",
+                "============My Master: h:1=====Slave: h:2============",
+                "============My Master: NO_MASTER=====Slave: h:3============",
+            ]
+        );
+        assert_eq!(config_title(&all[0], &all, false), "============h:1============");
     }
 
     #[test]

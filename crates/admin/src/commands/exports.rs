@@ -310,10 +310,68 @@ struct OneDay {
     trans_one_day_in_num: u64,
 }
 
+/// How much goes in and out of one broker.
+struct Flow {
+    in_tps: f64,
+    out_tps: f64,
+    schedule_tps: f64,
+    trans_tps: f64,
+    day: OneDay,
+}
+
+impl Flow {
+    async fn of(admin: &Admin, address: &str, told: &Told) -> Flow {
+        let transactions = stats(admin, address, "RMQ_SYS_TRANS_HALF_TOPIC").await;
+        let delayed = stats(admin, address, "SCHEDULE_TOPIC_XXXX").await;
+        let since_morning = |kind: &str| {
+            let total = |day: &str| told.whole(&format!("msg{kind}Total{day}Morning"));
+            total("Today").saturating_sub(total("Yesterday"))
+        };
+        Flow {
+            in_tps: told.float("putTps"),
+            out_tps: told.float("getTransferredTps"),
+            schedule_tps: delayed.stats_minute.tps,
+            trans_tps: transactions.stats_minute.tps,
+            day: OneDay {
+                normal_one_day_in_num: since_morning("Put"),
+                normal_one_day_out_num: since_morning("Get"),
+                schedule_one_day_in_num: one_day(&delayed),
+                trans_one_day_in_num: one_day(&transactions),
+            },
+        }
+    }
+
+    fn tps(&self) -> Value {
+        json!({
+            "normalInTps": self.in_tps,
+            "normalOutTps": self.out_tps,
+            "scheduleInTps": self.schedule_tps,
+            "transInTps": self.trans_tps,
+        })
+    }
+}
+
 #[derive(Debug, Default)]
 struct Totals {
     tps: TotalTps,
     day: OneDay,
+}
+
+impl Totals {
+    fn add(&mut self, flow: &Flow) {
+        self.tps.total_normal_in_tps += flow.in_tps;
+        self.tps.total_normal_out_tps += flow.out_tps;
+        self.tps.total_schedule_in_tps += flow.schedule_tps;
+        self.tps.total_trans_in_tps += flow.trans_tps;
+        let (sum, day) = (&mut self.day, &flow.day);
+        // Numbers from the network: a sum that is too large stays at the largest.
+        let add = |sum: &mut i64, more: i64| *sum = sum.saturating_add(more);
+        add(&mut sum.normal_one_day_in_num, day.normal_one_day_in_num);
+        add(&mut sum.normal_one_day_out_num, day.normal_one_day_out_num);
+        let add = |sum: &mut u64, more: u64| *sum = sum.saturating_add(more);
+        add(&mut sum.schedule_one_day_in_num, day.schedule_one_day_in_num);
+        add(&mut sum.trans_one_day_in_num, day.trans_one_day_in_num);
+    }
 }
 
 /// What is told of one broker; it is added to the totals.
@@ -322,56 +380,29 @@ async fn report(admin: &Admin, address: &str, totals: &mut Totals) -> Result<Val
     let config = config_of(admin, address, request::GET_BROKER_CONFIG).await?;
     let groups = user_groups(admin, address).await?;
     let topics = user_topics(admin, address, false).await?;
-    let transactions = stats(admin, address, "RMQ_SYS_TRANS_HALF_TOPIC").await;
-    let delayed = stats(admin, address, "SCHEDULE_TOPIC_XXXX").await;
-    let since_morning = |kind: &str| {
-        let total = |day: &str| told.whole(&format!("msg{kind}Total{day}Morning"));
-        total("Today").saturating_sub(total("Yesterday"))
-    };
-    let day = OneDay {
-        normal_one_day_in_num: since_morning("Put"),
-        normal_one_day_out_num: since_morning("Get"),
-        schedule_one_day_in_num: one_day(&delayed),
-        trans_one_day_in_num: one_day(&transactions),
-    };
-    let (in_tps, out_tps) = (told.float("putTps"), told.float("getTransferredTps"));
-    let (schedule_tps, trans_tps) = (delayed.stats_minute.tps, transactions.stats_minute.tps);
-    totals.tps.total_normal_in_tps += in_tps;
-    totals.tps.total_normal_out_tps += out_tps;
-    totals.tps.total_schedule_in_tps += schedule_tps;
-    totals.tps.total_trans_in_tps += trans_tps;
-    let sum = &mut totals.day;
-    sum.normal_one_day_in_num += day.normal_one_day_in_num;
-    sum.normal_one_day_out_num += day.normal_one_day_out_num;
-    sum.schedule_one_day_in_num += day.schedule_one_day_in_num;
-    sum.trans_one_day_in_num += day.trans_one_day_in_num;
-    let version = told.text("brokerVersionDesc");
-    let runtime_version = json!({
-        "rocketmqVersion": version,
-        "clientInfo": clients(admin, address, &groups).await,
-    });
+    let flow = Flow::of(admin, address, &told).await;
+    totals.add(&flow);
+    let of = |key: &str| told.0.get(key);
     Ok(json!({
         "runtimeEnv": present(&[
             ("cpuNum", config.get("clientCallbackExecutorThreads")),
-            ("totalMemKBytes", told.0.get("totalMemKBytes")),
+            ("totalMemKBytes", of("totalMemKBytes")),
         ]),
         "runtimeQuota": {
             "diskRatio": present(&[
-                ("commitLogDiskRatio", told.0.get("commitLogDiskRatio")),
-                ("consumeQueueDiskRatio", told.0.get("consumeQueueDiskRatio")),
+                ("commitLogDiskRatio", of("commitLogDiskRatio")),
+                ("consumeQueueDiskRatio", of("consumeQueueDiskRatio")),
             ]),
-            "tps": {
-                "normalInTps": in_tps,
-                "normalOutTps": out_tps,
-                "scheduleInTps": schedule_tps,
-                "transInTps": trans_tps,
-            },
-            "oneDayNum": day,
-            "messageAverageSize": told.0.get("putMessageAverageSize"),
+            "tps": flow.tps(),
+            "oneDayNum": flow.day,
+            "messageAverageSize": of("putMessageAverageSize"),
             "topicSize": topics.topic_config_table.len(),
             "groupSize": groups.subscription_group_table.len(),
         },
-        "runtimeVersion": runtime_version,
+        "runtimeVersion": {
+            "rocketmqVersion": told.text("brokerVersionDesc"),
+            "clientInfo": clients(admin, address, &groups).await,
+        },
     }))
 }
 

@@ -248,7 +248,7 @@ async fn stored_at(admin: &Admin, broker: &str, queue: &Queue, offset: i64) -> O
 
 /// Whole seconds from a time to now, at least 0: clocks differ.
 fn seconds_since(ms: i64) -> i64 {
-    (now() - ms).max(0) / 1000
+    now().saturating_sub(ms).max(0) / 1000
 }
 
 impl Lag {

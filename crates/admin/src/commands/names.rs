@@ -75,9 +75,10 @@ async fn would_delete(admin: &Admin, out: &mut Out, header: &KvKey) -> Result<()
     let mut values = BTreeMap::new();
     let mut failed = Failed::default();
     for server in admin.name_servers() {
-        match admin.ask(server, names::GET_KV_CONFIG, header).await {
-            Ok(reply) => {
-                let value = reply.header::<KvValue>()?.value.unwrap_or_default().to_string();
+        let reply = admin.ask(server, names::GET_KV_CONFIG, header).await;
+        match reply.and_then(|reply| Ok(reply.header::<KvValue>()?.value)) {
+            Ok(value) => {
+                let value = value.unwrap_or_default().to_string();
                 out.line(format!("{server} would delete {namespace} {key}={value}"));
                 values.insert(server, Some(value));
             }
