@@ -5,8 +5,14 @@ use anyhow::Result;
 use crate::admin::Admin;
 use crate::out::Out;
 
+pub mod brokers;
 pub mod clients;
+pub mod doctor;
+pub mod explain;
+pub mod exports;
 pub mod groups;
+pub mod lag;
+pub mod names;
 pub mod offsets;
 pub mod print;
 pub mod queries;
@@ -118,6 +124,46 @@ commands! {
     "sendMsgStatus" SendMsgStatus = sends;
     /// Show how long sends to every broker take, again and again
     "clusterRT" ClusterRT = sends;
+    /// Show how a broker is, or every one of a cluster
+    "brokerStatus" BrokerStatus = brokers;
+    /// Show the configuration of a broker, or of every one of a cluster
+    "getBrokerConfig" GetBrokerConfig = brokers;
+    /// Set a key of a broker's configuration, or of every master's of a cluster
+    "updateBrokerConfig" UpdateBrokerConfig = brokers;
+    /// Show how far every group is on a broker
+    "brokerConsumeStats" BrokerConsumeStatsOf = brokers;
+    /// List clusters and their brokers, with their load
+    "clusterList" ClusterList = brokers;
+    /// Drop index entries of messages that are gone
+    "cleanExpiredCQ" CleanExpiredCQ = brokers;
+    /// Drop the queues of topics that are deleted
+    "cleanUnusedTopic" CleanUnusedTopic = brokers;
+    /// Delete log files that are too old, now
+    "deleteExpiredCommitLog" DeleteExpiredCommitLog = brokers;
+    /// Note a value at the name servers
+    "updateKvConfig" UpdateKvConfig = names;
+    /// Delete a value at the name servers
+    "deleteKvConfig" DeleteKvConfig = names;
+    /// Take a broker's write permission in all topics away
+    "wipeWritePerm" WipeWritePerm = names;
+    /// Give a broker write permission in all topics
+    "addWritePerm" AddWritePerm = names;
+    /// Show the configuration of the name servers
+    "getNamesrvConfig" GetNamesrvConfig = names;
+    /// Set a key of the name servers' configuration
+    "updateNamesrvConfig" UpdateNamesrvConfig = names;
+    /// Write topics and groups to a file
+    "exportMetadata" ExportMetadata = exports;
+    /// Write the brokers' configurations to a file
+    "exportConfigs" ExportConfigs = exports;
+    /// Write the brokers' figures to a file
+    "exportMetrics" ExportMetrics = exports;
+    /// Show how far groups are behind, in messages and seconds, and who is to catch up
+    "lag" Lag = lag;
+    /// Say what a response code means and what to do, or what a request code is
+    "explain" Explain = explain;
+    /// Check a running cluster from here, and a folder for data
+    "doctor" Doctor = doctor;
 }
 
 /// Commands of mqadmin that this release has not, and why.
