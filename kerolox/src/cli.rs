@@ -47,10 +47,10 @@ pub(crate) enum Command {
 pub(crate) fn parse() -> Cli {
     let mut arguments: Vec<OsString> = std::env::args_os().collect();
     if arguments.get(1).is_some_and(|command| command == "admin")
-        && let Some(at) = kerolox_admin::command_at(&arguments[2..])
+        && let Some(at) = kerolox_admin::arguments::command_at(&arguments[2..])
         && let Some(text) = arguments[2 + at].to_str()
     {
-        match kerolox_admin::canonical(text) {
+        match kerolox_admin::arguments::canonical(text) {
             Ok(name) => arguments[2 + at] = name.into(),
             Err(why) => Cli::command().error(ErrorKind::InvalidSubcommand, why).exit(),
         }

@@ -10,11 +10,11 @@ use tokio::task::JoinSet;
 
 use super::Run;
 use crate::admin::{Admin, Failed};
+use crate::endless::until_signal;
 use crate::format::{Message, body_text, check_charset, now, parse_time, time_ms};
 use crate::lookup::json_of;
 use crate::out::Out;
 use crate::queues::{Pulled, Queue, Reading, queue_on, readable};
-use crate::until_signal;
 
 /// The line that mqadmin prints of a message. Without its body, that is nowhere in it.
 fn line_of(queue: &Queue, message: &Message, with_body: bool) -> String {

@@ -13,10 +13,10 @@ use serde_json::{Value, json};
 
 use super::Run;
 use crate::admin::{Admin, Broker};
+use crate::endless::until_signal;
 use crate::format::{Message, now, time};
 use crate::out::{Cell, Column, Out};
 use crate::queues::{Queue, queue_on, writable, writable_or_new};
-use crate::until_signal;
 
 /// The group of messages that these commands send.
 const GROUP: &str = "TOOLS_PRODUCER";
