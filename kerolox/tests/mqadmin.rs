@@ -103,6 +103,9 @@ fn bad_input_is_named_and_nothing_is_changed() {
     let folder = Folder::new();
     let server = Server::start(&folder, &[]);
     let broker = server.broker();
+    // Accepts, and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let other = silent.local_addr().unwrap().to_string();
     let before = text(&server, &["topicList"]);
     for (args, code, why) in [
         (&["updateTopic", "-t", "x"][..], 2, "<--brokerAddr <HOST:PORT>|--clusterName <CLUSTER>>"),
@@ -149,6 +152,12 @@ fn bad_input_is_named_and_nothing_is_changed() {
         (&["createUser", "-u", "x"], 2, "authentication and permissions come with a later release"),
         (&["topicRoute", "-t", "x", "-n", "127.0.0.1:1"], 1, "say where the name server is"),
         (&["topicRoute", "-t", "x", "-n", "nowhere"], 1, "nowhere"),
+        (&["topicRoute", "-t", "x", "-n", ""], 1, "no name server is named"),
+        (
+            &["topicRoute", "-t", "x", "-n", &other, "--timeout", "1"],
+            1,
+            "something else than RocketMQ listens",
+        ),
     ] {
         fails(&server, args, code, why);
     }

@@ -86,6 +86,7 @@ impl Admin {
 
     /// The connection to the first name server that can be reached.
     pub async fn names(&self) -> Result<Arc<Connection>> {
+        ensure!(!self.servers.is_empty(), "no name server is named: -n HOST:PORT or NAMESRV_ADDR");
         let connection = self.client.name_server().await;
         connection.map_err(|e| {
             anyhow!("{e}; say where the name server is, with -n HOST:PORT or NAMESRV_ADDR")
@@ -279,6 +280,11 @@ fn plain(error: Error) -> anyhow::Error {
     match error {
         Error::Refused { addr, code, remark, .. } => {
             Refusal { addr: addr.to_string(), code, remark }.into()
+        }
+        late @ Error::Timeout { .. } => {
+            anyhow!(
+                "{late}: either it is busy (--timeout), or something else than RocketMQ listens there"
+            )
         }
         other => other.into(),
     }

@@ -8,27 +8,39 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.stream.Collectors;
 import org.apache.rocketmq.tools.command.MQAdminStartup;
+import org.apache.rocketmq.tools.command.SubCommand;
 
 /** Apache's own mqadmin, in this process: a JVM for each command would take a second. */
 final class Mqadmin {
     private Mqadmin() {}
 
-    /** Commands are objects that keep their first connection. */
-    private static void forgetCommands() {
+    private static List<?> known() {
         try {
             Field commands = MQAdminStartup.class.getDeclaredField("SUB_COMMANDS");
             commands.setAccessible(true);
-            ((List<?>) commands.get(null)).clear();
+            return (List<?>) commands.get(null);
         } catch (ReflectiveOperationException e) {
             throw new AssertionError(e);
         }
+    }
+
+    /** The names of all commands. */
+    static synchronized List<String> commands() {
+        known().clear();
+        MQAdminStartup.initCommand();
+        List<String> names = known().stream().map(command -> ((SubCommand) command).commandName()).toList();
+        if (names.size() < 90) {
+            throw new AssertionError("only " + names);
+        }
+        return names;
     }
 
     /** What a command printed. One that fails prints a stack trace to the error stream, which is an error here. */
     static synchronized String run(String namesrv, String... arguments) {
         List<String> all = new ArrayList<>(List.of(arguments));
         all.addAll(List.of("-n", namesrv));
-        forgetCommands();
+        // Commands are objects that keep their first connection.
+        known().clear();
         PrintStream out = System.out;
         PrintStream err = System.err;
         ByteArrayOutputStream printed = new ByteArrayOutputStream();

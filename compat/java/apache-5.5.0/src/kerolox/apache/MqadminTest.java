@@ -263,6 +263,18 @@ class MqadminTest {
         same("producer", "-b", "BROKER");
     }
 
+    /** Each of mqadmin's commands is there, or says why it is not. */
+    @Test
+    void everyCommandIsKnown() throws Exception {
+        for (String name : Mqadmin.commands()) {
+            Process process = new ProcessBuilder(Programs.binary(), "admin", name, "--help").redirectErrorStream(true).start();
+            String printed = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
+            boolean isThere = process.waitFor() == 0 && printed.contains("Usage: kerolox admin " + name);
+            boolean isLater = printed.startsWith("error: " + name + ": ");
+            note(name, "known", isThere || isLater ? "known" : printed);
+        }
+    }
+
     /** What both systems list, they name and value alike; Kerolox lists what has an effect there. */
     @Test
     void configurations() {
