@@ -1,7 +1,8 @@
 //! `cargo xtask figures`: what the release binary costs and does, beside what it is to reach.
 //!
-//! `start`, `idle`, `load` and `trace` measure, each with a server of its own on an empty folder.
+//! `start`, `idle`, `load`, `trace` and `admin` measure, each with a server of its own on an empty folder.
 
+mod admin;
 mod idle;
 mod load;
 mod start;
@@ -44,6 +45,8 @@ enum Name {
     Fdatasync,
     /// CPU of a broker that nobody uses
     IdleCpu,
+    /// `kerolox admin`, exec to exit
+    Admin,
     /// Bytes of the binary
     Size,
 }
@@ -98,6 +101,9 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     if wanted(Name::Fdatasync) {
         figures.add("fdatasync, calls", trace::calls(&bench));
         figures.add("fdatasync, order", trace::order(&bench));
+    }
+    if wanted(Name::Admin) {
+        figures.add("admin", admin::measure(&bench));
     }
     if wanted(Name::Size) {
         figures.add("size", size(&binary));
