@@ -1,0 +1,605 @@
+package kerolox.apache;
+
+import static org.junit.jupiter.api.Assertions.assertTrue;
+import static org.junit.jupiter.api.Assertions.fail;
+
+import java.nio.ByteBuffer;
+import java.nio.charset.StandardCharsets;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.HashSet;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import java.util.TreeMap;
+import java.util.TreeSet;
+import java.util.regex.Pattern;
+import kerolox.apache.Calls.Reply;
+import kerolox.apache.Programs.Program;
+import org.junit.jupiter.api.AfterAll;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.TestInstance;
+
+/**
+ * The same calls against Apache RocketMQ and against Kerolox: every request code that both know, with good
+ * input and with bad. Code, remark (there or not), header fields and what the body is made of must agree;
+ * where they do not, {@link #ALLOWED} says why.
+ */
+@TestInstance(TestInstance.Lifecycle.PER_CLASS)
+class DifferentialTest {
+    private static final Duration LIMIT = Duration.ofSeconds(30);
+
+    private enum Target { NAMES, BROKER }
+
+    /**
+     * A call. Values and bodies may hold ADDRESS (the broker's), and @LABEL or @LABEL.id for the position and
+     * the id of the message that the call with this label sent. With `awaited` it is repeated until it succeeds
+     * with this field (`name=value`), or at all ("").
+     */
+    private record Call(String name, Target target, int code, Map<String, String> fields, byte[] body, String label, String awaited) {}
+
+    /** A difference that may be: which calls, what differs (both as patterns of the whole text), and why. */
+    private record Allowed(String calls, String difference, String why) {}
+
+    private static final List<Allowed> ALLOWED = List.of();
+
+    /** What Apache's broker answers when it fails on bad input; Kerolox refuses that with a code of its own. */
+    private static final Pattern FAILED = Pattern.compile("(java|org|com)\\.[\\w.$]+(Exception|Error).*", Pattern.DOTALL);
+
+    /** Codes whose bodies say the same in each run, times and addresses apart. */
+    private static final Set<Integer> VALUES = Set.of(38, 41, 42, 105, 106, 202, 208, 219, 222, 300, 308, 314, 321,
+            322, 343, 345, 351, 352);
+
+    private final Programs programs = new Programs();
+    private final List<Call> calls = new ArrayList<>();
+
+    /** One of both systems. */
+    private static final class Side implements AutoCloseable {
+        final String address;
+        final Map<Target, Calls> connections;
+        final Map<String, String> sent = new HashMap<>();
+
+        Side(Program names, Program broker) {
+            address = broker.broker();
+            connections = Map.of(Target.NAMES, new Calls(names.namesrv()), Target.BROKER, new Calls(address));
+        }
+
+        Reply play(Call call) {
+            Map<String, String> fields = call.fields == null ? null : new LinkedHashMap<>(call.fields);
+            if (fields != null) {
+                fields.replaceAll((name, value) -> filled(value));
+            }
+            byte[] body = call.body;
+            if (body.length > 0 && (body[0] == '{' || body[0] == '[')) {
+                body = bytes(filled(new String(body, StandardCharsets.UTF_8)));
+            }
+            long end = System.nanoTime() + LIMIT.toNanos();
+            while (true) {
+                Reply reply = connections.get(call.target).call(call.code, fields, body);
+                if (call.label != null && reply.fields().containsKey("msgId")) {
+                    String id = reply.fields().get("msgId");
+                    sent.put(call.label + ".id", id);
+                    sent.put(call.label, "" + Long.parseLong(id.substring(id.length() - 16), 16));
+                }
+                if (call.awaited == null || System.nanoTime() > end || reply.code() == 0 && (call.awaited.isEmpty()
+                        || call.awaited.equals("body") && reply.body().length > 0
+                        || reply.fields().entrySet().stream().anyMatch(field -> call.awaited.equals(field.getKey() + "=" + field.getValue())))) {
+                    return reply;
+                }
+                Programs.pause(20);
+            }
+        }
+
+        private String filled(String text) {
+            String filled = text.replace("ADDRESS", address);
+            if (filled.contains("@")) {
+                for (String label : new TreeSet<>(sent.keySet()).descendingSet()) {
+                    filled = filled.replace("@" + label, sent.get(label));
+                }
+            }
+            return filled;
+        }
+
+        @Override
+        public void close() {
+            connections.values().forEach(Calls::close);
+        }
+    }
+
+    private final List<Side> sides = new ArrayList<>();
+
+    @BeforeAll
+    void start() {
+        Program names = programs.apacheNamesrv();
+        sides.add(new Side(names, programs.apacheBroker("broker-a", names.namesrv())));
+        Program kerolox = programs.kerolox("server", "--set", "brokerName=broker-a");
+        sides.add(new Side(kerolox, kerolox));
+    }
+
+    @AfterAll
+    void close() {
+        sides.forEach(Side::close);
+        programs.close();
+    }
+
+    @Test
+    void sameAnswers() throws Exception {
+        topics();
+        sends();
+        reads();
+        offsets();
+        clients();
+        groups();
+        names();
+        statistics();
+        unknownCodes();
+        last();
+        Set<String> seen = new HashSet<>();
+        List<String> found = new ArrayList<>();
+        List<String> all = new ArrayList<>();
+        Map<Allowed, Integer> used = new LinkedHashMap<>();
+        int failed = 0;
+        int same = 0;
+        for (Call call : calls) {
+            assertTrue(seen.add(call.name), "two calls are named " + call.name);
+            Reply apache = sides.get(0).play(call);
+            Reply kerolox = sides.get(1).play(call);
+            String difference = difference(call, apache, kerolox);
+            if (difference.isEmpty()) {
+                same++;
+                continue;
+            }
+            String line = call.name + ": " + difference;
+            if (apache.code() == 1 && kerolox.code() > 0 && apache.remark() != null && FAILED.matcher(apache.remark()).matches()) {
+                failed++;
+                all.add("[fails] " + line);
+                continue;
+            }
+            Allowed allowed = ALLOWED.stream().filter(one -> call.name.matches(one.calls) && difference.matches(one.difference))
+                    .findFirst().orElse(null);
+            if (allowed != null) {
+                used.merge(allowed, 1, Integer::sum);
+                all.add("[" + allowed.why + "] " + line);
+            } else {
+                found.add(line);
+                all.add("[] " + line + (apache.code() == kerolox.code() ? "" : "  | " + brief(apache.remark()) + " | " + brief(kerolox.remark())));
+            }
+        }
+        System.out.printf("%d calls, %d answered alike, %d where Apache's broker fails, %d other differences that are listed%n",
+                calls.size(), same, failed, used.values().stream().mapToInt(Integer::intValue).sum());
+        all.forEach(System.out::println);
+        ALLOWED.stream().filter(one -> !used.containsKey(one)).forEach(one -> found.add("no longer differs: " + one));
+        if (!found.isEmpty()) {
+            fail(found.size() + " differences:\n" + String.join("\n", found));
+        }
+    }
+
+    /** What differs, Apache's first; empty for nothing. */
+    private static String difference(Call call, Reply apache, Reply kerolox) {
+        if (apache.code() != kerolox.code()) {
+            return "code " + apache.code() + " / " + kerolox.code();
+        }
+        List<String> found = new ArrayList<>();
+        if ((apache.remark() == null) != (kerolox.remark() == null)) {
+            found.add("remark " + brief(apache.remark()) + " / " + brief(kerolox.remark()));
+        }
+        found.addAll(sets("field", fields(apache), fields(kerolox)));
+        if (apache.body().length > 0 != kerolox.body().length > 0) {
+            found.add("body " + apache.body().length + " / " + kerolox.body().length);
+        } else {
+            found.addAll(sets("body", shape(call, apache.body()), shape(call, kerolox.body())));
+        }
+        return String.join(", ", found);
+    }
+
+    private static List<String> sets(String what, Set<String> apache, Set<String> kerolox) {
+        List<String> found = new ArrayList<>();
+        apache.stream().filter(one -> !kerolox.contains(one)).forEach(one -> found.add(what + " " + one + " / -"));
+        kerolox.stream().filter(one -> !apache.contains(one)).forEach(one -> found.add(what + " - / " + one));
+        return found;
+    }
+
+    private static Set<String> fields(Reply reply) {
+        Set<String> found = new TreeSet<>();
+        reply.fields().forEach((name, value) -> found.add(name + "=" + Calls.plain(value)));
+        return found;
+    }
+
+    private static Set<String> shape(Call call, byte[] body) {
+        if (body.length == 0) {
+            return Set.of();
+        }
+        if (body[0] == '{' || body[0] == '[') {
+            return Shape.of(new String(body, StandardCharsets.UTF_8), VALUES.contains(call.code));
+        }
+        if (Set.of(25, 26, 318, 319).contains(call.code)) {
+            return Set.of("text");
+        }
+        return Set.of(body.length + " bytes");
+    }
+
+    private static String brief(String text) {
+        String line = String.valueOf(text).replace('\n', ' ');
+        return line.substring(0, Math.min(line.length(), 110));
+    }
+
+    // What is called.
+
+    private static final String TOPIC = "defaultTopic=TBW102 readQueueNums=2 writeQueueNums=2 perm=6 topicFilterType=SINGLE_TAG topicSysFlag=0 order=false";
+    private static final String SEND = "defaultTopic=TBW102 defaultTopicQueueNums=4 queueId=0 sysFlag=0 bornTimestamp=1700000000000 flag=0 reconsumeTimes=0 unitMode=false";
+    private static final String PULL = "queueId=0 queueOffset=0 maxMsgNums=32 sysFlag=4 commitOffset=0 suspendTimeoutMillis=0 subscription=* subVersion=0 expressionType=TAG";
+
+    private void topics() {
+        // The first registration of Apache's broker takes a moment.
+        until(Target.NAMES, 105, "the broker is known", "topic=TBW102", "");
+        for (String topic : List.of("orders", "sends", "spare", "goes")) {
+            broker(17, "create " + topic, "topic=" + topic + " " + TOPIC, null);
+            until(Target.NAMES, 105, topic + " is known", "topic=" + topic, "");
+        }
+        variants(Target.BROKER, 17, "create", "topic=orders2 " + TOPIC + " attributes=+message.type=NORMAL", null,
+                "topic=a/b", "topic=" + "a".repeat(128), "topic=TBW102", "topic=DefaultCluster", "topic=SCHEDULE_TOPIC_XXXX",
+                "readQueueNums=0", "writeQueueNums=-1", "readQueueNums=100000", "perm=0", "perm=9", "perm=-1", "topicFilterType=OTHER",
+                "attributes=message.type=NORMAL", "attributes=+message.type=OTHER", "attributes=+other=1", "attributes=-message.type",
+                "attributes=+message.type=MIXED", "attributes=+", "attributes=+message.type=DELAY", "topic=%RETRY%workers", "topic=%DLQ%workers");
+        String list = "{\"topicConfigList\":[{\"topicName\":\"list-1\",\"readQueueNums\":2,\"writeQueueNums\":2,\"perm\":6}]}";
+        variants(Target.BROKER, 18, "create list", "", list);
+        broker(18, "empty list", "", "{\"topicConfigList\":[]}");
+        broker(18, "bad name", "", list.replace("list-1", "a/b"));
+        broker(18, "blank name", "", list.replace("list-1", ""));
+        broker(18, "system topic", "", list.replace("list-1", "TBW102"));
+        broker(18, "bad type", "", list.replace("\"perm\":6", "\"perm\":\"x\""));
+        broker(18, "attribute", "", list.replace("\"perm\":6", "\"attributes\":{\"+other\":\"1\"}").replace("list-1", "list-2"));
+        broker(18, "again", "", list);
+        variants(Target.BROKER, 351, "config", "topic=orders", null, "topic=nosuch", "topic=list-1", "topic=spare");
+        variants(Target.BROKER, 21, "all topics", "topicSeq=0 maxTopicNum=10000", null, "topicSeq=-1", "topicSeq=100000");
+        broker(305, "system topics", "", null);
+        broker(200, "create group", "", "{\"groupName\":\"workers\",\"retryQueueNums\":1,\"retryMaxTimes\":3}");
+    }
+
+    private void sends() {
+        String orders = "producerGroup=makers topic=orders " + SEND;
+        send(10, "first", orders + " properties=KEYS\u0001k1\u0002TAGS\u0001a\u0002UNIQ_KEY\u00017F00000100000000000000000000AA01\u0002");
+        send(10, "second", orders + " properties=KEYS\u0001k2\u0002TAGS\u0001b\u0002UNIQ_KEY\u00017F00000100000000000000000000AA02\u0002");
+        send(310, "third", v2(orders + " properties=KEYS\u0001k3\u0002UNIQ_KEY\u00017F00000100000000000000000000AA03\u0002"));
+        until(Target.BROKER, 30, "three are there", "topic=orders queueId=0", "offset=3");
+        until(Target.BROKER, 12, "the index is there", "topic=orders key=k3 maxNum=32 beginTimestamp=0 endTimestamp=9000000000000", "");
+        String bad = "producerGroup=makers topic=sends " + SEND + " properties=TAGS\u0001a\u0002";
+        String[] values = {"topic=a/b", "topic=" + "a".repeat(128), "topic=made-DIGIT", "topic=TBW102", "topic=SCHEDULE_TOPIC_XXXX", "topic=RMQ_SYS_TRANS_HALF_TOPIC",
+            "topic=OFFSET_MOVED_EVENT", "topic=DefaultCluster", "topic=%RETRY%workers", "topic=%DLQ%workers", "topic=%RETRY%nosuch",
+            "queueId=1", "queueId=2", "queueId=99", "sysFlag=1", "sysFlag=1024", "sysFlag=8", "flag=7", "reconsumeTimes=-1", "defaultTopic=nosuch",
+            "defaultTopicQueueNums=0", "defaultTopicQueueNums=-1", "properties=", "properties=broken", "properties=DELAY\u00012\u0002", "properties=DELAY\u0001x\u0002",
+            "properties=DELAY\u000199\u0002", "properties=WAIT\u0001false\u0002", "properties=UNIQ_KEY\u0001short\u0002", "properties=KEYS\u0001" + "k".repeat(33000),
+            "bornTimestamp=-1", "unitMode=true", "producerGroup="};
+        for (int code : new int[] {10, 310}) {
+            for (int i = 0; i < values.length; i++) {
+                values[i] = values[i].replaceAll("made-.*", "made-" + code);
+            }
+            String[] chosen = values;
+            String fields = bad;
+            if (code == 310) {
+                chosen = new String[values.length];
+                for (int i = 0; i < values.length; i++) {
+                    chosen[i] = v2(values[i]);
+                }
+                fields = v2(bad);
+            }
+            variants(Target.BROKER, code, "send", fields, "body", chosen);
+        }
+        String batched = "producerGroup=makers topic=sends " + SEND + " batch=true properties=TAGS\u0001a\u0002";
+        call(Target.BROKER, 320, "batch", fields(v2(batched)), batch(new String[] {"one", "two", "three"}), "batch", null);
+        call(Target.BROKER, 320, "batch of one", fields(v2(batched)), batch("one"), null, null);
+        call(Target.BROKER, 320, "batch without a body", fields(v2(batched)), new byte[0], null, null);
+        call(Target.BROKER, 320, "batch of bytes", fields(v2(batched)), bytes("{broken"), null, null);
+        call(Target.BROKER, 320, "batch cut off", fields(v2(batched)), java.util.Arrays.copyOf(batch("one", "two"), 40), null, null);
+        call(Target.BROKER, 320, "batch to a retry topic", fields(v2(batched.replace("topic=sends", "topic=%RETRY%workers"))), batch("one"), null, null);
+        call(Target.BROKER, 320, "batch to an unknown topic", fields(v2(batched.replace("topic=sends", "topic=made-320"))), batch("one"), null, null);
+        call(Target.BROKER, 320, "batch to a queue that is not there", fields(v2(batched.replace("queueId=0", "queueId=9"))), batch("one"), null, null);
+        call(Target.BROKER, 320, "batch without the mark", fields(v2(batched.replace("batch=true", "batch=false"))), bytes("plain"), null, null);
+        call(Target.BROKER, 10, "batch by 10", fields(batched), batch("one", "two"), null, null);
+        call(Target.BROKER, 10, "no header", null, bytes("body"), null, null);
+        call(Target.BROKER, 310, "no header", null, bytes("body"), null, null);
+        String back = "offset=@first group=workers delayLevel=1 originMsgId=@first.id originTopic=orders unitMode=false maxReconsumeTimes=3";
+        variants(Target.BROKER, 36, "send back", back, null, "group=nosuch", "group=a/b", "offset=-1", "offset=1", "offset=99999999999", "delayLevel=0", "delayLevel=-1",
+                "delayLevel=99", "maxReconsumeTimes=0", "maxReconsumeTimes=-1", "unitMode=true", "originTopic=nosuch", "originMsgId=bad");
+    }
+
+    private void reads() {
+        for (int code : new int[] {11, 361}) {
+            variants(Target.BROKER, code, "pull", "consumerGroup=workers topic=orders " + PULL, null, "topic=nosuch", "consumerGroup=nosuch-" + code, "consumerGroup=a/b",
+                    "queueId=1", "queueId=2", "queueId=99", "queueId=-1", "queueOffset=3", "queueOffset=4", "queueOffset=2", "queueOffset=-1", "maxMsgNums=1", "maxMsgNums=0",
+                    "maxMsgNums=-1", "maxMsgNums=100000", "sysFlag=0", "sysFlag=5", "sysFlag=12", "subscription=a", "subscription=a||b", "subscription=none", "subscription=",
+                    "expressionType=SQL92", "expressionType=OTHER", "subVersion=-1", "topic=%RETRY%workers", "topic=SCHEDULE_TOPIC_XXXX", "commitOffset=-1", "maxMsgBytes=1");
+            call(Target.BROKER, code, "no header", null, new byte[0], null, null);
+        }
+        String query = "topic=orders key=k1 maxNum=32 beginTimestamp=0 endTimestamp=9000000000000";
+        variants(Target.BROKER, 12, "query", query, null, "key=none", "key=", "topic=nosuch", "maxNum=0", "maxNum=-1", "beginTimestamp=-1", "endTimestamp=0",
+                "endTimestamp=-1", "indexType=K", "indexType=U", "indexType=OTHER", "key=k2");
+        broker(12, "unique", query.replace("k1", "7F00000100000000000000000000AA01") + " _UNIQUE_KEY_QUERY=true", null);
+        broker(12, "unique, none", query.replace("k1", "7F00000100000000000000000000AAFF") + " _UNIQUE_KEY_QUERY=true", null);
+        variants(Target.BROKER, 33, "view", "offset=@first topic=orders", null, "offset=-1", "offset=1", "offset=99999999999", "topic=nosuch");
+        for (int code : new int[] {30, 31, 32}) {
+            variants(Target.BROKER, code, "offset", "topic=orders queueId=0" + (code == 30 ? " committed=true" : ""), null,
+                    "topic=nosuch", "queueId=1", "queueId=2", "queueId=99", "queueId=-1", "topic=");
+        }
+        variants(Target.BROKER, 29, "search", "topic=orders queueId=0 timestamp=0 boundaryType=LOWER", null, "topic=nosuch", "queueId=1", "queueId=99", "queueId=-1",
+                "timestamp=-1", "timestamp=9000000000000", "boundaryType=UPPER", "boundaryType=OTHER", "boundaryType=lower");
+        broker(29, "search the upper end", "topic=orders queueId=0 timestamp=9000000000000 boundaryType=UPPER", null);
+        variants(Target.BROKER, 321, "queue", "topic=orders queueId=0 index=0 count=10 consumerGroup=workers", null, "topic=nosuch", "queueId=1", "queueId=99", "queueId=-1",
+                "index=-1", "index=3", "index=99", "count=0", "count=-1", "count=1", "consumerGroup=nosuch", "consumerGroup=");
+    }
+
+    private void offsets() {
+        variants(Target.BROKER, 14, "offset of a group", "consumerGroup=workers topic=orders queueId=0 setZeroIfNotFound=false", null, "topic=nosuch", "consumerGroup=nosuch",
+                "queueId=1", "queueId=99", "queueId=-1", "setZeroIfNotFound=true");
+        String commit = "consumerGroup=workers topic=orders queueId=0 commitOffset=1";
+        variants(Target.BROKER, 15, "commit", commit, null, "topic=nosuch", "consumerGroup=nosuch", "queueId=99", "queueId=-1", "commitOffset=-1",
+                "commitOffset=99", "commitOffset=2");
+        broker(14, "after the commit", "consumerGroup=workers topic=orders queueId=0", null);
+        broker(14, "after a commit for a topic that is not there", "consumerGroup=workers topic=nosuch queueId=0", null);
+        broker(14, "after a commit for a queue that is not there", "consumerGroup=workers topic=orders queueId=99", null);
+        broker(15, "commit beyond", "consumerGroup=workers topic=spare queueId=0 commitOffset=99", null);
+        broker(14, "after a commit beyond", "consumerGroup=workers topic=spare queueId=0", null);
+        broker(15, "commit zero", "consumerGroup=workers topic=spare queueId=0 commitOffset=0", null);
+        broker(14, "after zero", "consumerGroup=workers topic=spare queueId=0", null);
+        broker(43, "all offsets", "", null);
+        variants(Target.BROKER, 202, "topic stats", "topic=orders", null, "topic=nosuch", "topic=spare");
+        variants(Target.BROKER, 208, "consume stats", "consumerGroup=workers topic=orders", null, "consumerGroup=nosuch", "topic=nosuch", "topic=spare", "topicList=orders;", "topicList=nosuch;");
+        variants(Target.BROKER, 222, "reset", "topic=orders group=workers timestamp=0 isForce=true", null, "topic=nosuch", "group=nosuch", "timestamp=-1", "timestamp=9000000000000",
+                "timestamp=-2", "isForce=false");
+        variants(Target.BROKER, 222, "reset to an offset", "topic=orders group=workers timestamp=-1 isForce=true queueId=0 offset=1", null, "queueId=99", "queueId=-1", "offset=-1",
+                "offset=-2", "offset=99", "topic=nosuch", "group=nosuch");
+        broker(14, "after a reset", "consumerGroup=workers topic=orders queueId=0", null);
+        broker(15, "commit after a reset", "consumerGroup=workers topic=orders queueId=0 commitOffset=2", null);
+        variants(Target.BROKER, 314, "clone", "srcGroup=workers destGroup=workers2 topic=orders offline=true", null, "srcGroup=nosuch", "destGroup=nosuch2", "topic=nosuch", "offline=false");
+        broker(14, "after a clone", "consumerGroup=workers2 topic=orders queueId=0", null);
+        variants(Target.BROKER, 308, "correction", "compareGroup=workers topic=orders filterGroups=nosuch", null, "compareGroup=nosuch", "topic=nosuch", "topic=spare");
+    }
+
+    private static final String HEARTBEAT = "{\"clientID\":\"c1\",\"consumerDataSet\":[{\"consumeFromWhere\":\"CONSUME_FROM_FIRST_OFFSET\",\"consumeType\":\"CONSUME_PASSIVELY\","
+            + "\"groupName\":\"workers\",\"messageModel\":\"CLUSTERING\",\"subscriptionDataSet\":[{\"classFilterMode\":false,\"codeSet\":[],\"expressionType\":\"TAG\","
+            + "\"subString\":\"*\",\"subVersion\":1,\"tagsSet\":[],\"topic\":\"orders\"}],\"unitMode\":false}],\"heartbeatFingerprint\":0,"
+            + "\"producerDataSet\":[{\"groupName\":\"makers\"}],\"withoutSub\":false}";
+
+    private void clients() {
+        variants(Target.BROKER, 38, "members before", "consumerGroup=workers", null, "consumerGroup=nosuch", "consumerGroup=");
+        variants(Target.BROKER, 203, "consumers before", "consumerGroup=workers", null, "consumerGroup=nosuch");
+        variants(Target.BROKER, 204, "producers before", "producerGroup=makers", null, "producerGroup=nosuch");
+        broker(328, "all producers before", "", null);
+        variants(Target.BROKER, 34, "heartbeat", "", HEARTBEAT);
+        broker(34, "without a client id", "", HEARTBEAT.replace("\"clientID\":\"c1\",", ""));
+        broker(34, "without groups", "", "{\"clientID\":\"c1\"}");
+        broker(34, "bad group", "", HEARTBEAT.replace("workers", "a/b"));
+        broker(34, "bad model", "", HEARTBEAT.replace("CLUSTERING", "OTHER"));
+        broker(34, "bad expression", "", HEARTBEAT.replace("TAG", "OTHER").replace("workers", "others"));
+        broker(34, "sql", "", HEARTBEAT.replace("TAG", "SQL92").replace("workers", "sql"));
+        broker(34, "unknown group", "", HEARTBEAT.replace("workers", "young").replace("makers", "makers2"));
+        broker(34, "once more", "", HEARTBEAT);
+        variants(Target.BROKER, 38, "members", "consumerGroup=workers", null, "consumerGroup=young", "consumerGroup=nosuch");
+        variants(Target.BROKER, 203, "consumers", "consumerGroup=workers", null, "consumerGroup=nosuch");
+        variants(Target.BROKER, 204, "producers", "producerGroup=makers", null, "producerGroup=nosuch");
+        broker(328, "all producers", "", null);
+        for (int code : new int[] {11, 361}) {
+            variants(Target.BROKER, code, "pull by a member", "consumerGroup=workers topic=orders " + PULL.replace("sysFlag=4", "sysFlag=0").replace("subVersion=0", "subVersion=1"), null,
+                    "subVersion=0", "subVersion=2", "topic=spare", "queueOffset=3", "queueOffset=99", "queueOffset=-1");
+        }
+        String lock = "{\"clientId\":\"c1\",\"consumerGroup\":\"workers\",\"mqSet\":[{\"brokerName\":\"broker-a\",\"queueId\":0,\"topic\":\"orders\"}]}";
+        for (int code : new int[] {41, 42}) {
+            variants(Target.BROKER, code, "lock", "", lock);
+            broker(code, "lock of another", "", lock.replace("c1", "c2"));
+            broker(code, "lock without queues", "", "{\"clientId\":\"c1\",\"consumerGroup\":\"workers\",\"mqSet\":[]}");
+            broker(code, "lock without a client", "", lock.replace("\"clientId\":\"c1\",", ""));
+            broker(code, "lock without a group", "", lock.replace("\"consumerGroup\":\"workers\",", ""));
+            broker(code, "lock of an unknown topic", "", lock.replace("orders", "nosuch"));
+            broker(code, "lock of a queue that is not there", "", lock.replace(":0,", ":99,"));
+            broker(code, "lock of an unknown group", "", lock.replace("workers", "nosuch"));
+            broker(code, "lock of another broker's", "", lock.replace("broker-a", "broker-b"));
+        }
+        String check = "{\"clientId\":\"c1\",\"group\":\"workers\",\"subscriptionData\":{\"expressionType\":\"TAG\",\"subString\":\"*\",\"subVersion\":1,\"topic\":\"orders\"}}";
+        variants(Target.BROKER, 46, "check", "", check);
+        broker(46, "sql", "", check.replace("TAG", "SQL92").replace("*", "a = 1"));
+        broker(46, "other", "", check.replace("TAG", "OTHER"));
+        broker(46, "no type", "", check.replace("\"expressionType\":\"TAG\",", ""));
+        variants(Target.BROKER, 300, "who consumes", "topic=orders", null, "topic=nosuch", "topic=spare");
+        variants(Target.BROKER, 303, "time span", "topic=orders group=workers", null, "topic=nosuch", "group=nosuch", "topic=spare");
+        variants(Target.BROKER, 343, "topics of a consumer", "group=workers", null, "group=nosuch");
+        variants(Target.BROKER, 345, "subscription", "group=workers topic=orders", null, "group=nosuch", "topic=nosuch");
+        variants(Target.BROKER, 222, "reset with a member", "topic=orders group=workers timestamp=0 isForce=true", null);
+        variants(Target.BROKER, 35, "leave", "clientID=c1 producerGroup=makers consumerGroup=workers", null, "clientID=nosuch", "producerGroup=nosuch", "consumerGroup=nosuch");
+        broker(38, "members after", "consumerGroup=workers", null);
+        broker(204, "producers after", "producerGroup=makers", null);
+    }
+
+    private void groups() {
+        String group = "{\"groupName\":\"group-1\",\"consumeEnable\":true,\"retryQueueNums\":1,\"retryMaxTimes\":16}";
+        variants(Target.BROKER, 200, "create", "", group);
+        broker(200, "bad name", "", group.replace("group-1", "a/b"));
+        broker(200, "long name", "", group.replace("group-1", "g".repeat(256)));
+        broker(200, "blank name", "", group.replace("group-1", ""));
+        broker(200, "bad number", "", group.replace("16", "\"x\""));
+        broker(200, "negative numbers", "", group.replace("16", "-1").replace("group-1", "group-2"));
+        broker(200, "attribute", "", group.replace("16}", "16,\"attributes\":{\"+other\":\"1\"}}").replace("group-1", "group-3"));
+        String list = "{\"groupConfigList\":[" + group.replace("group-1", "group-4") + "]}";
+        variants(Target.BROKER, 225, "create list", "", list);
+        broker(225, "empty list", "", "{\"groupConfigList\":[]}");
+        broker(225, "bad name", "", list.replace("group-4", "a/b"));
+        broker(225, "blank name", "", list.replace("group-4", ""));
+        variants(Target.BROKER, 201, "all groups", "groupSeq=0 maxGroupNum=10000", null, "groupSeq=-1", "groupSeq=100000");
+        variants(Target.BROKER, 352, "config", "group=group-1", null, "group=nosuch", "group=group-2", "group=group-4", "group=TOOLS_CONSUMER", "group=");
+    }
+
+    private void names() {
+        String kv = "namespace=NS key=k value=v";
+        variants(Target.NAMES, 100, "put", kv, null, "value=", "key=", "namespace=");
+        variants(Target.NAMES, 101, "get", "namespace=NS key=k", null, "namespace=none", "key=none");
+        variants(Target.NAMES, 219, "list", "namespace=NS", null, "namespace=none");
+        variants(Target.NAMES, 102, "delete", "namespace=NS key=k", null, "namespace=none", "key=none");
+        variants(Target.NAMES, 105, "route", "topic=orders acceptStandardJsonOnly=true", null, "topic=nosuch", "topic=");
+        names(105, "route in the old form", "topic=spare", null);
+        names(106, "cluster", "", null);
+        names(206, "topics", "", null);
+        variants(Target.NAMES, 224, "topics of a cluster", "cluster=DefaultCluster", null, "cluster=none");
+        names(304, "system topics", "", null);
+        names(311, "unit topics", "", null);
+        names(312, "unit subscriptions", "", null);
+        names(313, "unit subscriptions of others", "", null);
+        names(319, "configuration", "", null);
+        call(Target.NAMES, 318, "change", Map.of(), bytes("notifyMinBrokerIdChanged=false\n"), null, null);
+        call(Target.NAMES, 318, "change nothing", Map.of(), new byte[0], null, null);
+        call(Target.NAMES, 318, "change what is not", Map.of(), bytes("nosuch=1\n"), null, null);
+        call(Target.NAMES, 318, "change a path", Map.of(), bytes("kvConfigPath=/tmp/x\n"), null, null);
+        call(Target.NAMES, 318, "broken", Map.of(), bytes("{broken"), null, null);
+        String broker = "brokerName=broker-x brokerAddr=127.0.0.2:10911 clusterName=cluster-x brokerId=0";
+        String body = "{\"filterServerList\":[],\"topicConfigSerializeWrapper\":{\"dataVersion\":{\"counter\":1,\"stateVersion\":0,\"timestamp\":1700000000000},"
+                + "\"topicConfigTable\":{\"elsewhere\":{\"order\":false,\"perm\":6,\"readQueueNums\":4,\"topicFilterType\":\"SINGLE_TAG\",\"topicName\":\"elsewhere\",\"topicSysFlag\":1,\"writeQueueNums\":4}}}}";
+        variants(Target.NAMES, 103, "register", broker + " haServerAddr=127.0.0.2:10912 compressed=false bodyCrc32=0", body, "bodyCrc32=7", "compressed=true", "heartbeatTimeoutMillis=120000");
+        names(105, "route of a broker elsewhere", "topic=elsewhere acceptStandardJsonOnly=true", null);
+        names(106, "cluster with a broker elsewhere", "", null);
+        names(311, "a unit topic", "", null);
+        String version = "{\"counter\":1,\"stateVersion\":0,\"timestamp\":1700000000000}";
+        variants(Target.NAMES, 322, "version", broker, version, "brokerName=none", "brokerAddr=none", "clusterName=none");
+        names(322, "another version", broker, version.replace("1,", "2,"));
+        variants(Target.NAMES, 904, "heartbeat", broker, null, "brokerName=none", "brokerAddr=none", "clusterName=none");
+        String register = "{\"brokerDatas\":[],\"filterServerTable\":{},\"queueDatas\":[{\"brokerName\":\"broker-x\",\"perm\":6,\"readQueueNums\":1,\"topicSysFlag\":0,\"writeQueueNums\":1}]}";
+        variants(Target.NAMES, 217, "register a topic", "topic=registered", register);
+        names(105, "route of a registered topic", "topic=registered acceptStandardJsonOnly=true", null);
+        variants(Target.NAMES, 205, "read only", "brokerName=broker-x", null, "brokerName=none");
+        names(105, "route of a broker that is read only", "topic=elsewhere acceptStandardJsonOnly=true", null);
+        variants(Target.NAMES, 327, "to be written again", "brokerName=broker-x", null, "brokerName=none");
+        names(105, "route of a broker that is written again", "topic=elsewhere acceptStandardJsonOnly=true", null);
+        variants(Target.NAMES, 216, "delete a topic", "topic=registered", null, "topic=none");
+        variants(Target.NAMES, 216, "delete a topic of a cluster", "topic=elsewhere clusterName=none", null, "clusterName=cluster-x");
+        names(105, "route of a deleted topic", "topic=elsewhere acceptStandardJsonOnly=true", null);
+        variants(Target.NAMES, 104, "unregister", broker, null, "brokerName=none", "brokerId=7");
+        until(Target.NAMES, 106, "cluster without it", "", "");
+    }
+
+    private void statistics() {
+        names(26, "of another kind", "", null);
+        broker(319, "of another kind", "", null);
+        broker(26, "configuration", "", null);
+        broker(28, "runtime", "", null);
+        call(Target.BROKER, 25, "change", Map.of(), bytes("maxMessageSize=4194304\n"), null, null);
+        call(Target.BROKER, 25, "change nothing", Map.of(), new byte[0], null, null);
+        call(Target.BROKER, 25, "change what is not", Map.of(), bytes("nosuch=1\n"), null, null);
+        call(Target.BROKER, 25, "change to no number", Map.of(), bytes("maxMessageSize=x\n"), null, null);
+        call(Target.BROKER, 25, "change a path", Map.of(), bytes("storePathRootDir=/tmp/x\n"), null, null);
+        broker(306, "clean queues", "", null);
+        broker(316, "clean topics", "", null);
+        broker(329, "delete old files", "", null);
+        variants(Target.BROKER, 315, "rates", "statsName=TOPIC_PUT_NUMS statsKey=orders", null, "statsName=nosuch", "statsKey=nosuch");
+        broker(315, "rates of the broker", "statsName=BROKER_PUT_NUMS statsKey=DefaultCluster", null);
+        broker(315, "rates of a group", "statsName=GROUP_GET_NUMS statsKey=orders@workers", null);
+        variants(Target.BROKER, 317, "all groups", "isOrder=false", null, "isOrder=true");
+    }
+
+    private void unknownCodes() {
+        for (int code : new int[] {-1, 0, 9, 13, 22, 23, 27, 47, 50, 209, 211, 301, 999, 5002, 123456}) {
+            broker(code, "unknown", "", null);
+            names(code, "unknown to the name server", "", null);
+        }
+        for (int code : new int[] {105, 106, 206}) {
+            broker(code, "of a name server", "topic=orders", null);
+        }
+    }
+
+    private void last() {
+        variants(Target.BROKER, 207, "delete", "groupName=group-1 cleanOffset=true", null, "groupName=nosuch", "groupName=a/b");
+        broker(352, "deleted", "group=group-1", null);
+        variants(Target.BROKER, 215, "delete", "topic=goes", null, "topic=nosuch", "topic=TBW102", "topic=a/b", "topic=");
+        broker(351, "deleted", "topic=goes", null);
+        broker(30, "of a deleted topic", "topic=goes queueId=0", null);
+        variants(Target.NAMES, 205, "last, read only", "brokerName=broker-a", null);
+        names(105, "route, read only", "topic=orders acceptStandardJsonOnly=true", null);
+    }
+
+    // How calls are made.
+
+    private void names(int code, String name, String fields, String body) {
+        call(Target.NAMES, code, name, fields(fields), body == null ? new byte[0] : bytes(body), null, null);
+    }
+
+    private void broker(int code, String name, String fields, String body) {
+        call(Target.BROKER, code, name, fields(fields), body == null ? new byte[0] : bytes(body), null, null);
+    }
+
+    private void send(int code, String label, String fields) {
+        call(Target.BROKER, code, "send " + label, fields(fields), bytes("body of " + label), label, null);
+    }
+
+    private void until(Target target, int code, String name, String fields, String awaited) {
+        call(target, code, name, fields(fields), new byte[0], null, awaited);
+    }
+
+    /** A good call; then each field is left out in turn, is no number where one belongs, and has each of `values`; then come bad bodies. */
+    private void variants(Target target, int code, String name, String fields, String body, String... values) {
+        Map<String, String> good = fields(fields);
+        byte[] bytes = body == null ? new byte[0] : bytes(body);
+        call(target, code, name, good, bytes, null, null);
+        for (var field : good.entrySet()) {
+            Map<String, String> without = new TreeMap<>(good);
+            without.remove(field.getKey());
+            call(target, code, name + " without " + field.getKey(), without, bytes, null, null);
+            if (field.getValue().matches("-?\\d+|true|false|@\\w+")) {
+                change(target, code, name, good, bytes, field.getKey() + "=x");
+            }
+        }
+        for (String value : values) {
+            change(target, code, name, good, bytes, value);
+        }
+        if (body != null && body.startsWith("{")) {
+            for (String bad : new String[] {"", "{}", "{broken", "[]", "1"}) {
+                call(target, code, name + ", body '" + bad + "'", good, bytes(bad), null, null);
+            }
+        } else if (body != null) {
+            call(target, code, name + ", no body", good, new byte[0], null, null);
+        }
+    }
+
+    private void change(Target target, int code, String name, Map<String, String> good, byte[] body, String value) {
+        Map<String, String> changed = new TreeMap<>(good);
+        changed.putAll(fields(value));
+        String shown = value.replaceAll("[\u0001\u0002]", "^");
+        call(target, code, name + ", " + shown.substring(0, Math.min(shown.length(), 40)), changed, body, null, null);
+    }
+
+    private void call(Target target, int code, String name, Map<String, String> fields, byte[] body, String label, String awaited) {
+        calls.add(new Call(code + " " + name, target, code, fields, body, label, awaited));
+    }
+
+    private static Map<String, String> fields(String text) {
+        Map<String, String> found = new TreeMap<>();
+        for (String field : text.split(" ")) {
+            if (!field.isEmpty()) {
+                String[] pair = field.split("=", 2);
+                found.put(pair[0], pair[1]);
+            }
+        }
+        return found;
+    }
+
+    /** The names of the fields of 310 and 320. */
+    private static String v2(String text) {
+        List<String> names = List.of("producerGroup", "topic", "defaultTopic", "defaultTopicQueueNums", "queueId", "sysFlag", "bornTimestamp", "flag", "properties",
+                "reconsumeTimes", "unitMode", "maxReconsumeTimes", "batch");
+        List<String> found = new ArrayList<>();
+        fields(text).forEach((name, value) -> found.add((char) ('a' + names.indexOf(name)) + "=" + value));
+        return String.join(" ", found);
+    }
+
+    private static byte[] batch(String... bodies) {
+        ByteBuffer all = ByteBuffer.allocate(1024);
+        for (String body : bodies) {
+            byte[] properties = bytes("TAGS\u0001a\u0002");
+            all.putInt(22 + body.length() + properties.length).putInt(0).putInt(0).putInt(0).putInt(body.length()).put(bytes(body));
+            all.putShort((short) properties.length).put(properties);
+        }
+        return java.util.Arrays.copyOf(all.array(), all.position());
+    }
+
+    private static byte[] bytes(String text) {
+        return text.getBytes(StandardCharsets.UTF_8);
+    }
+}
