@@ -16,7 +16,7 @@ import java.util.TreeMap;
 
 /** A connection that sends frames as they are given, however wrong. */
 final class Calls implements AutoCloseable {
-    private static final int PATIENCE_MILLIS = 5_000;
+    private static final int PATIENCE_MILLIS = 3_000;
 
     /** An answer; code -1 for none. */
     record Reply(int code, String remark, Map<String, String> fields, byte[] body) {
@@ -99,7 +99,7 @@ final class Calls implements AutoCloseable {
     static String plain(String value) {
         return value.replaceAll("\\b1[78]\\d{11}\\b", "MS")
                 .replaceAll("127\\.0\\.0\\.1:\\d+", "ADDRESS")
-                .replaceAll("\\b7F000001[0-9A-F]{24}\\b", "ID")
+                .replaceAll("\\b(?!7F00000100000000)[0-9A-F]{32,}\\b", "ID")
                 .replaceAll("\\b20\\d\\d-\\d\\d-\\d\\d#[\\d:]+", "TIME")
                 .replaceAll("^\\d+\\.\\d+(E-?\\d+)?$", "RATE");
     }

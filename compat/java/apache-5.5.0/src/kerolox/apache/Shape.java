@@ -65,7 +65,7 @@ final class Shape {
     }
 
     private void leaf(String path, String type, String value) {
-        lines.add(path + (values ? "=" + Calls.plain(value) : ":" + type));
+        lines.add(path + (values ? "=" + (path.endsWith(".physicOffset") ? "POSITION" : Calls.plain(value)) : ":" + type));
     }
 
     private void object(String path, String name) {
