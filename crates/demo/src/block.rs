@@ -8,7 +8,7 @@ const BAR_MAX: usize = 60;
 /// Before a bar.
 const LABEL: usize = 20;
 /// Behind it.
-const FIGURE: usize = 18;
+const FIGURE: usize = 22;
 
 /// How a piece of text looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,21 +101,20 @@ struct Ink {
 
 impl Ink {
     fn service(&self, service: &ServiceView, scale: u64) -> Line {
-        let style = if service.up { Style::Yellow } else { Style::Red };
-        let what = if service.up { "waiting" } else { "waiting, DOWN" };
+        let (style, what) = match service.down {
+            false => (Style::Yellow, "waiting"),
+            true => (Style::Red, "waiting, DOWN"),
+        };
         let figure = format!(" {:>6} {what}", number(service.lag));
         self.line(service.name, service.lag as f64 / scale as f64, style, figure)
     }
 
     fn answers(&self, answers: &Answers) -> [Line; 3] {
-        let slowest = answers.one_after_the_other.0.max(answers.in_parallel.0).max(1.0);
-        let line = |label: &str, time: Millis, style| {
-            self.line(
-                label,
-                time.0 / slowest,
-                style,
-                format!(" {time:>9}", time = time.to_string()),
-            )
+        let slowest = answers.slowest();
+        let line = |label: &str, time: Option<Millis>, style| {
+            let part = time.map_or(0.0, |time| time.0 / slowest);
+            let time = time.map_or_else(String::new, |time| time.to_string());
+            self.line(label, part, style, format!(" {time:>9}"))
         };
         [
             line("one after the other", answers.one_after_the_other, Style::Yellow),
@@ -142,7 +141,7 @@ mod tests {
     use super::*;
 
     fn moment(act: u8) -> Snapshot {
-        let service = |name, up, lag| ServiceView { name, up, done: 0, lag };
+        let service = |name, down, lag| ServiceView { name, down, done: 0, lag };
         Snapshot {
             act,
             title: "",
@@ -150,14 +149,14 @@ mod tests {
             scale: 800,
             accepted: 1_234_567,
             services: [
-                service("inventory", true, 0),
-                service("logistics", false, 100_000),
-                service("payment", true, 1),
+                service("inventory", false, 0),
+                service("logistics", true, 99_999),
+                service("payment", false, 1),
             ],
             answers: Some(Answers {
-                one_after_the_other: Millis(950.0),
-                in_parallel: Millis(450.0),
-                with_the_queue: Millis(1.2),
+                one_after_the_other: Some(Millis(950.0)),
+                in_parallel: Some(Millis(450.0)),
+                with_the_queue: None,
             }),
             table: Vec::new(),
             ended: false,

@@ -31,19 +31,27 @@ pub(crate) enum Told {
     Line(String),
 }
 
-/// Medians of the answer times in the second act, in ms; 0: none yet.
+/// Medians of the answer times in the second act, in ms, as far as there are any.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub(crate) struct Answers {
-    pub(crate) one_after_the_other: Millis,
-    pub(crate) in_parallel: Millis,
-    pub(crate) with_the_queue: Millis,
+    pub(crate) one_after_the_other: Option<Millis>,
+    pub(crate) in_parallel: Option<Millis>,
+    pub(crate) with_the_queue: Option<Millis>,
+}
+
+impl Answers {
+    /// The slowest, in ms, but at least 1: the scale of their bars.
+    pub(crate) fn slowest(&self) -> f64 {
+        let all = [self.one_after_the_other, self.in_parallel, self.with_the_queue];
+        all.into_iter().flatten().fold(1.0, |slowest, time| time.0.max(slowest))
+    }
 }
 
 /// A service as it is seen.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct ServiceView {
     pub(crate) name: &'static str,
-    pub(crate) up: bool,
+    pub(crate) down: bool,
     pub(crate) done: u64,
     pub(crate) lag: u64,
 }

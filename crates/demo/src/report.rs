@@ -35,15 +35,15 @@ pub(crate) struct Spread {
 }
 
 impl Spread {
-    /// Of times in any order; nothing of none.
-    pub(crate) fn of(mut times: Vec<Duration>) -> Spread {
+    /// Of times in any order, if there are any.
+    pub(crate) fn of(mut times: Vec<Duration>) -> Option<Spread> {
         times.sort_unstable();
         let at = |percent: usize| {
             // The nearest rank: so many percent are at most this.
             let rank = (times.len() * percent).div_ceil(100).max(1);
-            times.get(rank - 1).copied().unwrap_or_default().into()
+            times.get(rank - 1).copied().map(Millis::from)
         };
-        Spread { p50: at(50), p99: at(99) }
+        Some(Spread { p50: at(50)?, p99: at(99)? })
     }
 }
 
@@ -117,7 +117,7 @@ pub(crate) struct Figures {
 /// A row of the table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Row {
-    /// The act, in its first row only.
+    /// What is claimed, in the first row about it only.
     pub(crate) about: &'static str,
     pub(crate) what: String,
     pub(crate) figure: String,
@@ -195,7 +195,8 @@ impl Figures {
     }
 
     fn books(&self, rows: &mut Vec<Row>) {
-        let mut table = Table { about: "The books", rows };
+        let mut table =
+            Table { about: "The books: what was accepted, and what each service did", rows };
         table.add("orders accepted", number(self.orders_accepted));
         for service in &self.services {
             let again = match service.redelivered {
@@ -211,7 +212,7 @@ impl Figures {
 
 impl Decoupling {
     fn rows(&self, rows: &mut Vec<Row>) {
-        let mut table = Table { about: "Decoupling", rows };
+        let mut table = Table { about: "Decoupling: a service goes down, and orders go on", rows };
         let accepted = number(self.accepted_while_down);
         let down = self.seconds_down;
         table.add("accepted while logistics was down", format!("{accepted} in {down:.1} s"));
@@ -223,7 +224,7 @@ impl Decoupling {
 
 impl Asynchrony {
     fn rows(&self, rows: &mut Vec<Row>) {
-        let mut table = Table { about: "Asynchrony", rows };
+        let mut table = Table { about: "Asynchrony: the answer does not wait for the work", rows };
         let mut add = |what: &str, spread: &Spread| {
             table.add(what, format!("{}, p99 {}", spread.p50, spread.p99));
         };
@@ -236,7 +237,7 @@ impl Asynchrony {
 
 impl Levelling {
     fn rows(&self, rows: &mut Vec<Row>) {
-        let mut table = Table { about: "Levelling", rows };
+        let mut table = Table { about: "Levelling: a burst waits, and is not refused", rows };
         let burst = format!("{} in {:.1} s", number(self.orders), self.burst_seconds);
         table.add("orders in the burst", burst);
         table.add("the store can do", format!("{} a second", number(self.store_per_second.into())));
@@ -277,7 +278,7 @@ pub(crate) fn number(n: u64) -> String {
     let digits = n.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -298,10 +299,10 @@ mod tests {
     #[test]
     fn a_spread_takes_the_nearest_rank() {
         let times: Vec<_> = (1..=100).rev().map(Duration::from_millis).collect();
-        assert_eq!(Spread::of(times), Spread { p50: Millis(50.0), p99: Millis(99.0) });
+        assert_eq!(Spread::of(times), Some(Spread { p50: Millis(50.0), p99: Millis(99.0) }));
         let one = vec![Duration::from_millis(7)];
-        assert_eq!(Spread::of(one), Spread { p50: Millis(7.0), p99: Millis(7.0) });
-        assert_eq!(Spread::of(Vec::new()), Spread::default());
+        assert_eq!(Spread::of(one), Some(Spread { p50: Millis(7.0), p99: Millis(7.0) }));
+        assert_eq!(Spread::of(Vec::new()), None);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::block::{self, Line, Style};
 use crate::live::{Snapshot, Told};
-use crate::report::{Figures, Row, number};
+use crate::report::{Figures, Millis, Row, number};
 use crate::stage::Stage;
 
 /// A terminal with fewer rows gets plain lines: the block must not scroll.
@@ -88,7 +88,7 @@ impl Screen {
                 if text.is_empty() { Ok(()) } else { write(&text) }
             }
             Screen::Terminal(terminal) => {
-                let lines: Vec<Line> = told.iter().map(styled_told).collect();
+                let lines: Vec<Line> = told.iter().flat_map(styled_told).collect();
                 let block = block::lines(snapshot, columns(), terminal.utf8);
                 terminal.draw(&lines, block)
             }
@@ -102,7 +102,7 @@ impl Screen {
             Screen::Silent => return Ok(()),
             Screen::Plain { .. } => write(&told.iter().map(plain_told).collect::<String>())?,
             Screen::Terminal(terminal) => {
-                let lines: Vec<Line> = told.iter().map(styled_told).collect();
+                let lines: Vec<Line> = told.iter().flat_map(styled_told).collect();
                 terminal.draw(&lines, Vec::new())?;
                 terminal.show_cursor()?;
             }
@@ -208,24 +208,28 @@ fn plain_told(told: &Told) -> String {
     }
 }
 
-fn styled_told(told: &Told) -> Line {
+fn styled_told(told: &Told) -> Vec<Line> {
+    let line = |style, text| Line::from_iter([(style, text)]);
     match told {
-        Told::Title(text) => Line::from_iter([(Style::Bold, format!("\n{text}"))]),
-        Told::Line(text) => Line::from_iter([(Style::None, format!("  {text}"))]),
+        Told::Title(text) => vec![Line::default(), line(Style::Bold, text.clone())],
+        Told::Line(text) => vec![line(Style::None, format!("  {text}"))],
     }
 }
 
 /// One moment in one line.
 fn plain(snapshot: &Snapshot) -> String {
     let waiting = snapshot.services.each_ref().map(|service| {
-        let down = if service.up { "" } else { " (down)" };
+        let down = if service.down { " (down)" } else { "" };
         format!("{} {}{down}", service.name, number(service.lag))
     });
     let mut text = format!("  accepted {}", number(snapshot.accepted));
     if let Some(answers) = snapshot.answers {
+        let time = |time: Option<Millis>| time.map_or("...".to_owned(), |time| time.to_string());
         text += &format!(
-            "; answers after {}, {}, with the queue {}",
-            answers.one_after_the_other, answers.in_parallel, answers.with_the_queue
+            "; answered after: one by one {}, in parallel {}, queue {}",
+            time(answers.one_after_the_other),
+            time(answers.in_parallel),
+            time(answers.with_the_queue)
         );
     } else {
         text += &format!("; waiting: {}", waiting.join(", "));
@@ -233,16 +237,15 @@ fn plain(snapshot: &Snapshot) -> String {
     text + "\n"
 }
 
-/// The rows with columns under each other.
+/// What is claimed, and below it what was counted.
 fn table(rows: &[Row]) -> String {
-    let about = rows.iter().map(|row| row.about.len()).max().unwrap_or(0);
     let what = rows.iter().map(|row| row.what.len()).max().unwrap_or(0);
     let mut text = String::new();
     for row in rows {
         if !row.about.is_empty() {
-            text.push('\n');
+            text += &format!("\n{}\n", row.about);
         }
-        text += &format!("{:about$}  {:what$}  {}\n", row.about, row.what, row.figure);
+        text += &format!("  {:what$}  {}\n", row.what, row.figure);
     }
     text
 }
@@ -259,6 +262,6 @@ mod tests {
             figure: figure.to_owned(),
         };
         let rows = [row("Act", "a", "1"), row("", "longer", "2")];
-        assert_eq!(table(&rows), "\nAct  a       1\n     longer  2\n");
+        assert_eq!(table(&rows), "\nAct\n  a       1\n  longer  2\n");
     }
 }

@@ -3,6 +3,7 @@
 //! numbers. Their books: what was done, and what came again.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -44,6 +45,8 @@ pub(crate) struct Service {
     work: Mutex<Work>,
     books: Mutex<Books>,
     consumer: Mutex<Option<Consumer>>,
+    /// It crashed and was not started since.
+    down: AtomicBool,
     faults: mpsc::UnboundedSender<anyhow::Error>,
 }
 
@@ -85,6 +88,7 @@ impl Service {
             work: Mutex::default(),
             books: Mutex::default(),
             consumer: Mutex::default(),
+            down: AtomicBool::new(false),
             faults,
         })
     }
@@ -114,11 +118,13 @@ impl Service {
             });
         }
         *lock(&self.consumer) = Some(Consumer { queues, stop });
+        self.down.store(false, Ordering::Relaxed);
         Ok(())
     }
 
     /// Ends it as a crash would: at once, wherever it is.
     pub(crate) async fn crash(&self) {
+        self.down.store(true, Ordering::Relaxed);
         let consumer = lock(&self.consumer).take();
         if let Some(mut consumer) = consumer {
             consumer.queues.shutdown().await;
@@ -134,9 +140,9 @@ impl Service {
         }
     }
 
-    /// Whether it runs.
-    pub(crate) fn is_up(&self) -> bool {
-        lock(&self.consumer).is_some()
+    /// Whether it crashed and is not back yet.
+    pub(crate) fn is_down(&self) -> bool {
+        self.down.load(Ordering::Relaxed)
     }
 
     /// What an order costs from now on.

@@ -98,7 +98,7 @@ impl Stage {
     pub(crate) fn snapshot(&self) -> Snapshot {
         let services = self.services().map(|service| ServiceView {
             name: service.name,
-            up: service.is_up(),
+            down: service.is_down(),
             done: service.done(),
             lag: self.lag(service),
         });

@@ -54,9 +54,9 @@ pub(crate) async fn play(stage: &Stage) -> anyhow::Result<Asynchrony> {
     let (lost, twice) = stage.faults_from(from);
     Ok(Asynchrony {
         orders: stage.orders.next() - from,
-        one_after_the_other_ms: spread(&serial),
-        in_parallel_ms: spread(&parallel),
-        with_the_queue_ms: spread(&queued),
+        one_after_the_other_ms: spread(&serial).unwrap_or_default(),
+        in_parallel_ms: spread(&parallel).unwrap_or_default(),
+        with_the_queue_ms: spread(&queued).unwrap_or_default(),
         lost,
         twice,
     })
@@ -89,14 +89,15 @@ fn note(times: &Times, took: Duration) {
     times.lock().unwrap_or_else(PoisonError::into_inner).push(took);
 }
 
-fn spread(times: &Times) -> Spread {
+fn spread(times: &Times) -> Option<Spread> {
     Spread::of(times.lock().unwrap_or_else(PoisonError::into_inner).clone())
 }
 
 fn show(stage: &Stage, serial: &Times, parallel: &Times, queued: &Times) {
+    let median = |times| spread(times).map(|spread| spread.p50);
     stage.live.set_answers(Answers {
-        one_after_the_other: spread(serial).p50,
-        in_parallel: spread(parallel).p50,
-        with_the_queue: spread(queued).p50,
+        one_after_the_other: median(serial),
+        in_parallel: median(parallel),
+        with_the_queue: median(queued),
     });
 }

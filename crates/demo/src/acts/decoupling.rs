@@ -56,10 +56,10 @@ async fn tell(stage: &Stage) -> anyhow::Result<Decoupling> {
     let accepted_while_down = stage.orders.accepted() - before;
     let seconds_down = rounded(down.elapsed());
 
+    let mut greatest_lag = stage.lag(logistics);
     logistics.start().await?;
     let back = Instant::now();
     stage.live.say("Logistics is back. It goes on where it was, and catches up.");
-    let mut greatest_lag = 0;
     tokio::select! {
         () = stage.wait_for_lag(logistics, (plan.rate / CAUGHT_UP).max(2).into()) => {}
         () = follow(stage, logistics, &mut greatest_lag) => {}
