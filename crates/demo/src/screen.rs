@@ -226,7 +226,7 @@ fn plain(snapshot: &Snapshot) -> String {
     if let Some(answers) = snapshot.answers {
         let time = |time: Option<Millis>| time.map_or("...".to_owned(), |time| time.to_string());
         text += &format!(
-            "; answered after: one by one {}, in parallel {}, queue {}",
+            "; answers: one by one {}, parallel {}, queue {}",
             time(answers.one_after_the_other),
             time(answers.in_parallel),
             time(answers.with_the_queue)
