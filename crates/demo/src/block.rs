@@ -6,7 +6,7 @@ use crate::report::{Millis, number};
 /// No bar is longer: on a wide screen the eye would not find its end.
 const BAR_MAX: usize = 60;
 /// Before a bar.
-const LABEL: usize = 20;
+const LABEL: usize = 22;
 /// Behind it.
 const FIGURE: usize = 22;
 

@@ -49,14 +49,20 @@ pub(crate) async fn play(stage: &Stage) -> anyhow::Result<Asynchrony> {
         answered??;
         show(stage, &serial, &parallel, &queued);
     }
-    stage.live.say("With the queue all work is done as well: only nobody waits for it.");
+    stage.live.say("All are answered. With the queue the work goes on, and nobody waits for it.");
     stage.wait_until_drained().await;
     let (lost, twice) = stage.faults_from(from);
+    let [serial, parallel, queued] =
+        [serial, parallel, queued].map(|times| spread(&times).unwrap_or_default());
+    stage.live.say(format!(
+        "Answers, medians: {}, {}, with the queue {}. Lost: {lost}. Done twice: {twice}.",
+        serial.p50, parallel.p50, queued.p50
+    ));
     Ok(Asynchrony {
         orders: stage.orders.next() - from,
-        one_after_the_other_ms: spread(&serial).unwrap_or_default(),
-        in_parallel_ms: spread(&parallel).unwrap_or_default(),
-        with_the_queue_ms: spread(&queued).unwrap_or_default(),
+        one_after_the_other_ms: serial,
+        in_parallel_ms: parallel,
+        with_the_queue_ms: queued,
         lost,
         twice,
     })

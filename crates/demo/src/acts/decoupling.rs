@@ -45,7 +45,9 @@ pub(crate) async fn play(stage: &Stage) -> anyhow::Result<Decoupling> {
 
 async fn tell(stage: &Stage) -> anyhow::Result<Decoupling> {
     let (plan, logistics) = (&stage.plan, &stage.logistics);
-    stage.live.say(format!("{} orders a second; every service keeps up.", plan.rate));
+    stage
+        .live
+        .say(format!("{} orders a second come in, and all three services are up.", plan.rate));
     tokio::time::sleep(plan.calm).await;
 
     logistics.crash().await;
