@@ -55,7 +55,7 @@ pub(crate) async fn play(stage: &Stage) -> anyhow::Result<Asynchrony> {
     let [serial, parallel, queued] =
         [serial, parallel, queued].map(|times| spread(&times).unwrap_or_default());
     stage.live.say(format!(
-        "Answers, medians: {}, {}, with the queue {}. Lost: {lost}. Done twice: {twice}.",
+        "Medians: {}, {}, with the queue {}. Lost: {lost}. Done twice: {twice}.",
         serial.p50, parallel.p50, queued.p50
     ));
     Ok(Asynchrony {
