@@ -144,6 +144,20 @@ fn a_stopped_demo_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_demo_that_nobody_reads_ends() {
+    let folder = Folder::new();
+    let child = demo(&folder, &[]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut running = Running(child);
+    // The reader has had enough.
+    drop(running.0.stdout.take());
+    assert_eq!(running.ended(), Some(1));
+    let mut why = String::new();
+    running.0.stderr.take().unwrap().read_to_string(&mut why).unwrap();
+    assert!(why.contains("nobody would see the demo"), "{why}");
+    assert!(is_empty(&folder), "the broker's data is still there");
+}
+
+#[test]
 fn the_page_shows_the_same_and_stays_until_a_signal() {
     let folder = Folder::new();
     let mut command = demo(&folder, &["--web", "--http-port", "0", "--quick"]);

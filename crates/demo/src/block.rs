@@ -103,7 +103,7 @@ impl Ink {
     fn service(&self, service: &ServiceView, scale: u64) -> Line {
         let (style, what) = match service.down {
             false => (Style::Yellow, "waiting"),
-            true => (Style::Red, "waiting, DOWN"),
+            true => (Style::Red, "DOWN, waiting"),
         };
         let figure = format!(" {:>6} {what}", number(service.lag));
         self.line(service.name, service.lag as f64 / scale as f64, style, figure)

@@ -4,13 +4,14 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::broker::Broker;
 use crate::plan::Plan;
 use crate::report::Figures;
-use crate::screen::Screen;
+use crate::screen::{self, Screen};
 use crate::stage::Stage;
 use crate::web::Web;
 use crate::{DemoArgs, DemoError, acts};
@@ -21,9 +22,11 @@ const FRAME: Duration = Duration::from_millis(100);
 /// Runs the demo to its end. The exit code is not 0 if an order was lost or done twice.
 pub fn run(args: &DemoArgs) -> Result<ExitCode, DemoError> {
     let plan = Plan::new(args).map_err(DemoError::Arguments)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.context("the demo's event loop could not be made")?;
     // Signals are caught before anything starts: whatever comes, the folder goes away.
-    let mut signals = runtime.block_on(async { Signals::new() })?;
+    let signals = runtime.block_on(async { Signals::new() });
+    let mut signals = signals.context("signals could not be caught")?;
     let web = args.web.then(|| runtime.block_on(Web::bind(args.http_port))).transpose()?;
     let broker = Broker::start()?;
     let mut screen = Screen::new(args.json, plan.line_every);
@@ -59,7 +62,7 @@ async fn perform(
     screen.close(&stage, &figures)?;
     if args.json {
         let text = serde_json::to_string(&figures).map_err(anyhow::Error::from)?;
-        writeln!(std::io::stdout().lock(), "{text}")?;
+        screen::write(&format!("{text}\n"))?;
     }
     complain(&figures);
     if let Some(web) = web {

@@ -195,10 +195,13 @@ fn columns() -> usize {
     }
 }
 
-fn write(text: &str) -> io::Result<()> {
+/// Writes to standard output.
+pub(crate) fn write(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.flush()
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| {
+        let why = format!("standard output: {error}; nobody would see the demo, so it ends");
+        io::Error::new(error.kind(), why)
+    })
 }
 
 fn plain_told(told: &Told) -> String {
