@@ -35,6 +35,8 @@ pub(crate) enum Command {
     /// Look at the configuration, of a start or of a running server
     #[command(subcommand)]
     Config(crate::config::ConfigCommand),
+    /// See in a minute what a message queue is for: an order system in three acts
+    Demo(kerolox_demo::DemoArgs),
     /// Load a broker (any that speaks RocketMQ) and measure it
     #[command(subcommand)]
     Bench(kerolox_bench::BenchCommand),

@@ -3,7 +3,7 @@
 //! | code | reason |
 //! |---|---|
 //! | 0 | stopped as asked |
-//! | 1 | anything else; of `log check`: something is damaged |
+//! | 1 | anything else; of `log check`: something is damaged; of `demo`: an order was lost or done twice |
 //! | 2 | the command line or the configuration is wrong |
 //! | 3 | a port is in use or cannot be bound |
 //! | 4 | the data directory is in use by another process |
@@ -13,6 +13,7 @@
 
 use std::process::ExitCode;
 
+use kerolox_demo::DemoError;
 use kerolox_server::StartError;
 
 /// Why the program ends.
@@ -64,6 +65,17 @@ impl Failure {
             | StartError::Recover(_)
             | StartError::Keeper(_)
             | StartError::Io { .. } => 6,
+        };
+        Failure { code, why: error.to_string() }
+    }
+
+    /// The demo did not come to its end.
+    pub(crate) fn demo(error: &DemoError) -> Self {
+        let code = match error {
+            DemoError::Arguments(_) => 2,
+            DemoError::Port { .. } => 3,
+            DemoError::Start(start) => Failure::start(start).code,
+            DemoError::Stopped(_) | DemoError::Other(_) => 1,
         };
         Failure { code, why: error.to_string() }
     }

@@ -1,5 +1,5 @@
 //! The binary: command line, configuration, roles. In: arguments. Out: a running server, the load
-//! generator, or a look at a stopped log, and an exit code that scripts may rely on ([`exit`]).
+//! generator, the demo, or a look at a stopped log, and an exit code that scripts may rely on ([`exit`]).
 
 #![forbid(unsafe_code)]
 
@@ -27,6 +27,9 @@ fn main() -> ExitCode {
         cli::Command::Completions { shell } => Ok(cli::completions(shell)),
         cli::Command::Config(command) => config::run(command),
         cli::Command::Log(command) => log::run(&command),
+        cli::Command::Demo(args) => {
+            kerolox_demo::run(&args).map_err(|error| exit::Failure::demo(&error))
+        }
         cli::Command::Bench(command) => kerolox_bench::run(command).map_err(exit::Failure::other),
     };
     match result {

@@ -31,6 +31,11 @@ const LAYERS: &[Layer] = &[
     Layer { name: "kerolox-admin", may_know: &["kerolox-protocol", "kerolox-client"], tokio: true },
     Layer { name: "kerolox-bench", may_know: &["kerolox-protocol", "kerolox-client"], tokio: true },
     Layer {
+        name: "kerolox-demo",
+        may_know: &["kerolox-protocol", "kerolox-client", "kerolox-server"],
+        tokio: true,
+    },
+    Layer {
         name: "kerolox",
         may_know: &[
             "kerolox-protocol",
@@ -41,6 +46,7 @@ const LAYERS: &[Layer] = &[
             "kerolox-client",
             "kerolox-bench",
             "kerolox-admin",
+            "kerolox-demo",
         ],
         tokio: true,
     },
