@@ -92,7 +92,63 @@ async fn a_topic_template_that_was_not_there_comes_with_the_switch() {
     put(&connection, "t", 0, "x").await;
     server.kill();
     let server = Server::start(&folder, &["--set", "autoCreateTopicEnable=false"]);
-    put(&server.connect().await, "u", 0, "x").await;
+    let connection = server.connect().await;
+    assert!(connection.route("TBW102").await.unwrap().is_some(), "clients look for it first");
+    put(&connection, "u", 0, "x").await;
+    server.stop();
+}
+
+#[tokio::test]
+async fn a_change_that_is_too_long_is_refused_before_it_is_read() {
+    let folder = Folder::new();
+    let server = Server::start(&folder, &[]);
+    let connection = server.connect().await;
+    for body in ["x".repeat(70_000), "\\\\\\\n".repeat(20_000)] {
+        refused(&update(&connection, &body).await, 29, "65536 are possible");
+    }
+    // As long as it may be, of what takes longest to look at.
+    let begin = std::time::Instant::now();
+    for body in [format!("{}=1", "x".repeat(65_000)), "\\\\\\\n".repeat(16_000)] {
+        assert_ne!(update(&connection, &body).await.code, 0);
+    }
+    assert!(begin.elapsed() < std::time::Duration::from_secs(5), "{:?}", begin.elapsed());
+    server.stop();
+}
+
+#[tokio::test]
+async fn a_directory_of_small_files_takes_changes_whatever_is_configured() {
+    let folder = Folder::new();
+    Server::start(&folder, &common::SMALL).stop();
+    let server = Server::start(&folder, &[]);
+    let connection = server.connect().await;
+    granted(&update(&connection, "traceOn=false").await);
+    let size = value(&connection, GET, "mappedFileSizeCommitLog").await;
+    assert_eq!(size.as_deref(), Some("1048576"));
+    refused(&update(&connection, "maxMessageSize=2000000").await, 29, "does not fit");
+    server.stop();
+}
+
+#[tokio::test]
+async fn what_is_in_the_trace_topic_stays_when_that_is_no_longer_made() {
+    let folder = Folder::new();
+    let small = common::SMALL;
+    let server =
+        Server::start(&folder, &[&small[..], &["--set", "traceTopicEnable=true"]].concat());
+    let connection = server.connect().await;
+    for _ in 0..20 {
+        put(&connection, "RMQ_SYS_TRACE_TOPIC", 0, "x").await;
+    }
+    // So much that snapshots are all that tells of the topic.
+    let body = "x".repeat(200_000);
+    granted(&update(&connection, "kerolox.retention.bytes=2097152").await);
+    for _ in 0..100 {
+        put(&connection, "t", 0, &body).await;
+    }
+    server.wait_for_metric("kerolox_deleted_files_total", |files| files > 4).await;
+    server.stop();
+    let server = Server::start(&folder, &small);
+    let max = server.connect().await.max_offset("RMQ_SYS_TRACE_TOPIC", 0).await.unwrap();
+    assert_eq!(max, 20);
     server.stop();
 }
 

@@ -132,6 +132,71 @@ async fn a_server_tells_others_beside_its_own_name_server() {
 }
 
 #[tokio::test]
+async fn what_a_name_server_lost_it_is_told_again() {
+    let (folder, of_names) = (Folder::new(), Folder::new());
+    let names = namesrv(&of_names, 0);
+    let port = names.ports.namesrv;
+    let broker =
+        broker(&folder, "a", &names.address(port), &["--set", "registerNameServerPeriod=1000"]);
+    make_topic(&connect(&broker, broker.ports.broker).await, "t", 1).await;
+    let to_names = connect(&names, port).await;
+    until(&to_names, "t", &[("a", 6)]).await;
+    granted(&ask(&to_names, 216, &[("topic", "t")]).await);
+    until(&to_names, "t", &[("a", 6)]).await;
+    broker.stop();
+    names.stop();
+}
+
+#[tokio::test]
+async fn a_broker_says_where_it_listens_and_knows_its_own_name_server() {
+    let (folder, of_names) = (Folder::new(), Folder::new());
+    let names = namesrv(&of_names, 0);
+    let port = names.ports.namesrv;
+    // Its own name server listens on the same port of another address.
+    let server = Launch::on_given_ports(&folder)
+        .args(&["--listen", "127.0.0.2", &format!("--namesrv-port={port}"), "--broker-port=0"])
+        .args(&["--grpc-port=0", "--proxy-port=0", "--http-port=0"])
+        .args(&["--set", &format!("namesrvAddr=127.0.0.1:{port};127.0.0.2:{port}")])
+        .data_dir(&folder.data())
+        .start();
+    let to_names = connect(&names, port).await;
+    until(&to_names, "TBW102", &[("broker-a", 7)]).await;
+    let route = to_names.route("TBW102").await.unwrap().unwrap();
+    let expected = format!("127.0.0.2:{}", server.ports.broker);
+    assert_eq!(route.broker_datas[0].broker_addrs[&0], expected);
+    server.wait_for_log("this is the name server in this process").await;
+    server.stop();
+    names.stop();
+}
+
+#[tokio::test]
+async fn a_stop_does_not_wait_for_a_name_server_that_hangs() {
+    let folder = Folder::new();
+    // It accepts, and never answers.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let broker = broker(&folder, "a", &silent.local_addr().unwrap().to_string(), &[]);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let ended = broker.stop();
+    assert!(ended.took < Duration::from_secs(5), "{:?}", ended.took);
+}
+
+#[tokio::test]
+async fn a_change_for_the_other_role_is_refused_or_left_alone() {
+    let folder = Folder::new();
+    let names = namesrv(&folder, 0);
+    let to_names = connect(&names, names.ports.namesrv).await;
+    let change = tell(&to_names, 318, &[], b"maxMessageSize=7").await;
+    refused(&change, 29, "which has another role");
+    granted(&tell(&to_names, 318, &[], b"enableTopicList=false").await);
+    names.stop();
+    broker(&folder, "a", "127.0.0.1:1", &[]).stop();
+    let names = namesrv(&folder, 0);
+    let reply = ask(&connect(&names, names.ports.namesrv).await, 319, &[]).await;
+    assert!(String::from_utf8_lossy(&reply.body).contains("enableTopicList=false"));
+    names.stop();
+}
+
+#[tokio::test]
 async fn a_role_refuses_what_is_for_the_other() {
     let (folder, of_names) = (Folder::new(), Folder::new());
     let names = namesrv(&of_names, 0);

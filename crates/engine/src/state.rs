@@ -111,13 +111,13 @@ impl State {
             state.groups.put(config, 0);
         }
         if config.auto_create_topic {
-            state.put_auto_create_topic(config);
+            state.put_auto_create_topic(config, 0);
         }
         state
     }
 
     /// Makes the topic after which those are made that a send makes.
-    pub(crate) fn put_auto_create_topic(&mut self, config: &Config) {
+    pub(crate) fn put_auto_create_topic(&mut self, config: &Config, now: i64) {
         let queues = config.default_topic_queue_nums;
         let config = TopicConfig {
             topic_name: AUTO_CREATE_TOPIC.to_owned(),
@@ -126,7 +126,7 @@ impl State {
             perm: perm::READ | perm::WRITE | perm::INHERIT,
             ..TopicConfig::default()
         };
-        self.topics.put(config, 0, PhysicalOffset(0));
+        self.topics.put(config, now, PhysicalOffset(0));
     }
 
     /// A part of the state of an empty log.
@@ -350,8 +350,7 @@ impl State {
     pub fn dump(&self, put: &mut Put<'_>) -> io::Result<()> {
         let mut put = |change: Change<'_>| put(&change.encode());
         for (_, topic) in self.topics.iter().filter(|(_, topic)| self.part.holds(topic.name())) {
-            // The settings of the system's own topics come from the configuration.
-            if !is_system_topic(topic.name()) {
+            if !is_made_at_each_start(topic.name()) {
                 put(Change::TopicPut(Cow::Borrowed(&topic.config)))?;
                 put(Change::TopicBorn { topic: topic.name().into(), at: topic.born.0 })?;
             }
@@ -401,6 +400,12 @@ impl State {
         self.change(change, PhysicalOffset(0));
         self.restoring = false;
     }
+}
+
+/// Whether [`State::new`] makes a topic whatever was before: its settings come from the configuration.
+fn is_made_at_each_start(topic: &str) -> bool {
+    let always = ["SELF_TEST_TOPIC", "OFFSET_MOVED_EVENT", "BenchmarkTest"];
+    always.contains(&topic) || matches!(topic, AUTO_CREATE_TOPIC | SCHEDULE_TOPIC)
 }
 
 /// Offsets that groups committed in a block's stretch, and that lie behind the block's messages:

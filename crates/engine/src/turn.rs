@@ -360,7 +360,7 @@ impl Engine {
         }
         self.config = config;
         if self.config.auto_create_topic && self.state.topics.find(AUTO_CREATE_TOPIC).is_none() {
-            self.state.put_auto_create_topic(&self.config);
+            self.state.put_auto_create_topic(&self.config, now);
             let made =
                 self.state.topics.by_name(AUTO_CREATE_TOPIC).map(|topic| topic.config.clone());
             out.topics.push((AUTO_CREATE_TOPIC.into(), made));

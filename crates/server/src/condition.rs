@@ -117,7 +117,6 @@ fn runtime_info(shared: &Shared) -> BTreeMap<String, String> {
         "dispatchBehindBytes",
         "dispatchMaxBuffer",
         "pageCacheLockTimeMills",
-        "startAcceptSendRequestTimeStamp",
         "timerCongestNum",
         "timerOffsetBehind",
         "timerReadBehind",
@@ -133,6 +132,8 @@ fn of_engine(engine: &Engine) -> BTreeMap<String, String> {
     let mut table = BTreeMap::new();
     let mut put = |key: &str, value: String| drop(table.insert(key.to_owned(), value));
     let (counters, rates) = (&engine.counters, &engine.rates);
+    let from = engine.config.accept_sends_from;
+    put("startAcceptSendRequestTimeStamp", from.to_string());
     let (messages, bytes) = (counters.messages_in, counters.bytes_in);
     put("putMessageTimesTotal", messages.to_string());
     put("putMessageSizeTotal", bytes.to_string());

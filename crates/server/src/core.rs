@@ -246,6 +246,11 @@ impl Shared {
         self.failed.get().map(String::as_str)
     }
 
+    /// Runs `f` on the core before the first turn.
+    pub fn before_turns(&self, f: impl FnOnce(&mut Core)) {
+        f(&mut self.core.lock());
+    }
+
     /// Runs `f` on the core, between turns.
     pub fn with_core<T>(&self, f: impl FnOnce(&mut Core, &mut Output) -> T) -> T {
         let _guard = AbortOnPanic;
@@ -531,7 +536,7 @@ impl Core {
         self.output.answer(origin, Answer::Now(Reply::ok()), confirm_at);
     }
 
-    /// Both state machines take up what holds now.
+    /// Both state machines take up what holds now, and the route table what that makes of the topics.
     pub fn apply_settings(&mut self, now: i64) {
         let values = self.settings.now();
         let mut config = self.engine.config.clone();
@@ -541,6 +546,7 @@ impl Core {
         self.names.set_local_permission(route_permission(config.broker_permission));
         self.names.set_options(settings::names(&values, self.booted_ms));
         self.engine.set_config(config, now, &mut self.output);
+        self.publish_topics();
     }
 
     fn handle_names(&mut self, origin: Origin, request: names::Request, now: i64) {

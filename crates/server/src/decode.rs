@@ -11,6 +11,7 @@ use kerolox_protocol::remoting::frame::{Frame, FrameError};
 use kerolox_protocol::remoting::reply::Reply;
 
 use crate::condition::Question;
+use crate::limits::CHANGE_MAX;
 use crate::options::Roles;
 
 /// A request for one of the two state machines, or for the process around them.
@@ -85,7 +86,15 @@ pub fn decode(bytes: &Bytes, connection: &Origin, roles: Roles) -> Result<Decode
         return refused(not_here(frame.code, "broker"));
     }
     if matches!(frame.code, UPDATE_BROKER_CONFIG | UPDATE_NAMESRV_CONFIG) {
-        return Ok(Decoded::Request(CoreRequest::Change(origin, frame.body())));
+        let body = frame.body();
+        if body.len() > CHANGE_MAX {
+            let remark = format!(
+                "a change of the configuration has {} bytes, {CHANGE_MAX} are possible",
+                body.len()
+            );
+            return refused(Reply::refuse(response::INVALID_PARAMETER, remark));
+        }
+        return Ok(Decoded::Request(CoreRequest::Change(origin, body)));
     }
     if let Some(question) = Question::decode(&frame) {
         return Ok(Decoded::Request(CoreRequest::Process(origin, question)));

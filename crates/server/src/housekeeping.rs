@@ -71,9 +71,6 @@ impl Housekeeping {
             let due = |last: Option<Instant>, every| last.is_none_or(|at| at.elapsed() >= every);
             if due(last_space, SPACE_EVERY) {
                 last_space = Some(Instant::now());
-                // It may have been changed.
-                let settings = self.shared.with_core(|core, _| core.settings.clone());
-                self.retention = settings::retention(&settings.now());
                 self.watch_space();
             }
             any_hour |= self.shared.delete_now.swap(false, Ordering::AcqRel);
@@ -165,7 +162,8 @@ impl Housekeeping {
     }
 
     /// Refuses sends while the disk is fuller than the warning level.
-    fn watch_space(&self) {
+    fn watch_space(&mut self) {
+        self.take_settings();
         let space = match self.files.disk().space(&self.data_dir) {
             Ok(space) => space,
             Err(error) => {
@@ -195,9 +193,16 @@ impl Housekeeping {
         });
     }
 
+    /// Retention may have been changed.
+    fn take_settings(&mut self) {
+        let settings = self.shared.with_core(|core, _| core.settings.clone());
+        self.retention = settings::retention(&settings.now());
+    }
+
     /// Deletes the oldest file if it has served its time. Says whether it did: then the disk is asked again
     /// how full it is before the next one goes. `any_hour`: not only at those of `deleteWhen`.
     fn delete_oldest(&mut self, any_hour: bool) -> Result<bool, Box<dyn std::error::Error>> {
+        self.take_settings();
         let bases = self.files.bases();
         let [oldest, next, ..] = bases[..] else { return Ok(false) };
         let (oldest, next) = (PhysicalOffset(oldest), PhysicalOffset(next));

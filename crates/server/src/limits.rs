@@ -62,14 +62,21 @@ pub const IN_TURN_MAX: usize = 64 << 10;
 pub const HOUSEKEEPING_MS: u64 = 100;
 /// How long a stop waits for replies to leave, in ms.
 pub const DRAIN_MS: u64 = 1_000;
-/// How long a name server of another process may take to answer, in ms.
-pub const REGISTER_MS: u64 = 5_000;
+/// Bytes of a change of the configuration (25, 318): it is read in a turn.
+pub const CHANGE_MAX: usize = 64 << 10;
+/// How long a name server of another process may take to answer, in ms (Apache's value).
+pub const REGISTER_MS: u64 = 24_000;
+/// A name server that hears nothing forgets a broker after two minutes: the period is no longer than this,
+/// in ms (Apache's value).
+pub const REGISTER_PERIOD_MS_MAX: u64 = 60_000;
 /// The pause after the first failure, in ms; it doubles, up to `registerNameServerPeriod`.
 pub const REGISTER_RETRY_MS: u64 = 100;
 /// How long a stop waits until a name server knows, in ms.
 pub const UNREGISTER_MS: u64 = 500;
-/// Topics in one registration: at most 3 MB, of 16 MiB that a frame can hold.
-pub const REGISTER_PART: usize = 5_000;
+/// Bytes of the topics in one registration, about; a frame can hold 16 MiB.
+pub const REGISTER_PART: usize = 8 << 20;
+/// A list that is larger than one part is told as a whole in every so many periods only.
+pub const REGISTER_WHOLE_EVERY: u32 = 10;
 /// Topics of which `/metrics` tells, up to five series each. What is left out is counted there.
 pub const METRICS_TOPICS_MAX: usize = 10_000;
 /// Queues of groups of which it tells how far the group is behind.

@@ -1,5 +1,5 @@
-//! Name servers of other processes (`namesrvAddr`) are told of the broker: 103 at the start and whenever its
-//! topics change, 322 in between, 104 at a stop. In: a thread of its own looks at the engine's published
+//! Name servers of other processes (`namesrvAddr`) are told of the broker: 103 at the start, whenever its
+//! topics change and every period, 322 instead where the list is long, 104 at a stop. In: a thread of its own looks at the engine's published
 //! topics. Out: requests. A name server that does not answer is asked again, with growing pauses.
 
 use std::net::IpAddr;
@@ -16,10 +16,12 @@ use kerolox_protocol::remoting::registration::{
     DataVersionReply, QueryDataVersion, RegisterBody, RegisterBroker, TopicConfigs,
     UnregisterBroker,
 };
-use tokio::sync::watch;
 
 use crate::core::{Shared, route_permission};
-use crate::limits::{REGISTER_MS, REGISTER_PART, REGISTER_RETRY_MS, UNREGISTER_MS};
+use crate::limits::{
+    REGISTER_MS, REGISTER_PART, REGISTER_PERIOD_MS_MAX, REGISTER_RETRY_MS, REGISTER_WHOLE_EVERY,
+    UNREGISTER_MS,
+};
 use crate::options::{Options, Ports};
 use crate::start::with_port;
 
@@ -28,6 +30,7 @@ pub struct Registrar {
     shared: Arc<Shared>,
     servers: Vec<String>,
     every: Duration,
+    listen: IpAddr,
     broker_id: i64,
     advertised: Option<String>,
     ports: Ports,
@@ -58,7 +61,8 @@ impl Registrar {
         (options.roles.broker && !servers.is_empty()).then(|| Registrar {
             shared,
             servers,
-            every: options.register_every,
+            every: options.register_every.min(Duration::from_millis(REGISTER_PERIOD_MS_MAX)),
+            listen: options.listen,
             broker_id: options.broker_id,
             advertised: options.advertise.broker.clone(),
             ports,
@@ -78,59 +82,87 @@ impl Registrar {
         }
     }
 
-    /// Keeps one name server informed.
+    /// Keeps one name server informed until the server stops.
     async fn keep(self: Arc<Self>, server: String) {
+        let link = tokio::sync::Mutex::new(None);
+        tokio::select! {
+            () = self.keep_telling(&server, &link) => {}
+            () = self.stopped() => {}
+        }
+        if let Some(link) = link.into_inner() {
+            let leave = self.leave(&link);
+            let _ = tokio::time::timeout(Duration::from_millis(UNREGISTER_MS), leave).await;
+        }
+    }
+
+    /// Ends when the server stops.
+    async fn stopped(&self) {
         let mut changes = self.shared.topics_changed.subscribe();
-        let mut link = None;
-        let (mut failures, mut known) = (0u32, None);
         while !self.shared.stopping.load(Ordering::Acquire) {
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Ends if the name server turns out to be in this process.
+    async fn keep_telling(&self, server: &str, link: &tokio::sync::Mutex<Option<Link>>) {
+        let mut changes = self.shared.topics_changed.subscribe();
+        let (mut failures, mut known, mut periods) = (0u32, None, 0u32);
+        loop {
+            changes.mark_unchanged();
             let begin = Instant::now();
-            let told = self.tell(&server, &mut link).await;
-            let took = begin.elapsed();
+            let told = self.tell(server, &mut *link.lock().await, periods).await;
             if known != Some(told.is_ok()) {
                 known = Some(told.is_ok());
-                self.shared.registered.lock().insert(server.clone(), told.is_ok());
-                match &told {
-                    Ok(Some(address)) => {
-                        tracing::info!(name_server = server, address, "the broker is registered");
-                    }
-                    Ok(None) => {
-                        tracing::info!(
-                            name_server = server,
-                            "this is the name server in this process"
-                        );
-                        self.shared.registered.lock().remove(&server);
-                    }
-                    Err(error) => {
-                        tracing::warn!(name_server = server, %error, "the broker is not registered there: tried again until it is");
-                    }
-                }
+                self.note(server, &told);
             }
-            let pause = match told {
+            match told {
                 Ok(None) => return,
                 Ok(Some(_)) => {
                     failures = 0;
-                    self.every
+                    // Changes come in groups; and a long list is not sent all the time.
+                    let pause = (begin.elapsed() * 4).max(Duration::from_millis(20));
+                    tokio::time::sleep(pause.min(self.every)).await;
+                    let changed = tokio::time::timeout(self.every, changes.changed()).await;
+                    periods = if changed.is_ok() { periods } else { periods.wrapping_add(1) };
                 }
                 Err(_) => {
-                    link = None;
+                    *link.lock().await = None;
                     failures = (failures + 1).min(10);
                     let retry = Duration::from_millis(REGISTER_RETRY_MS << (failures - 1));
-                    retry.min(self.every)
+                    tokio::time::sleep(retry.min(self.every)).await;
                 }
-            };
-            wait(&mut changes, pause, failures > 0).await;
-            // Changes come in groups; and a long list is not sent all the time.
-            tokio::time::sleep(Duration::from_millis(20).max(took * 4).min(self.every)).await;
+            }
         }
-        if let Some(link) = link {
-            self.leave(&link).await;
+    }
+
+    /// Says that it is registered, or why not; once, until that changes.
+    fn note(&self, server: &str, told: &Result<Option<String>, Error>) {
+        let mut registered = self.shared.registered.lock();
+        registered.insert(server.to_owned(), told.is_ok());
+        match told {
+            Ok(Some(address)) => {
+                tracing::info!(name_server = server, address, "the broker is registered");
+            }
+            Ok(None) => {
+                tracing::info!(name_server = server, "this is the name server in this process");
+                registered.remove(server);
+            }
+            Err(error) => {
+                tracing::warn!(name_server = server, %error, "the broker is not registered there: tried again until it is");
+            }
         }
     }
 
     /// Tells it what has changed, or that the broker lives. Gives the address by which the broker is known
-    /// there; `None`: it is in this process.
-    async fn tell(&self, server: &str, link: &mut Option<Link>) -> Result<Option<String>, Error> {
+    /// there; `None`: it is in this process. `periods`: how often nothing had changed.
+    async fn tell(
+        &self,
+        server: &str,
+        link: &mut Option<Link>,
+        periods: u32,
+    ) -> Result<Option<String>, Error> {
         let link = match link {
             Some(link) if !link.connection.is_closed() => link,
             _ => match self.connect(server).await? {
@@ -140,8 +172,11 @@ impl Registrar {
         };
         let told = self.told();
         let now = (told.version, told.allowed);
-        if link.told != Some(now) || self.has_forgotten(link, &told).await? {
-            self.register(link, &told).await?;
+        let parts = parts(&told);
+        // A topic that was lost there comes back with the whole list; a long one is told less often.
+        let whole = parts.len() == 1 || periods.is_multiple_of(REGISTER_WHOLE_EVERY);
+        if whole || link.told != Some(now) || self.has_forgotten(link, &told).await? {
+            self.register(link, &told, parts).await?;
             link.told = Some(now);
         }
         Ok(Some(link.address.clone()))
@@ -151,16 +186,28 @@ impl Registrar {
         let timeout = Duration::from_millis(REGISTER_MS);
         let options = ClientOptions { timeout, ..ClientOptions::default() };
         let connection = Connection::connect_with(server, options).await?;
-        let (local, peer) = (connection.local_addr(), connection.peer_addr());
-        let ports = [self.ports.namesrv, self.ports.broker, self.ports.grpc, self.ports.proxy];
-        if local.ip() == peer.ip() && ports.contains(&peer.port()) {
+        let (local, peer) = (connection.local_addr().ip(), connection.peer_addr());
+        let listens_there = match self.listen {
+            listen if listen.is_unspecified() => local == peer.ip(),
+            listen => listen == peer.ip(),
+        };
+        if listens_there && self.ports.namesrv == peer.port() {
             return Ok(None);
         }
-        let host = match (&self.advertised, local.ip().to_canonical()) {
+        // Where the broker listens; if that is everywhere, where this connection leaves the machine.
+        let own = if self.listen.is_unspecified() { local } else { self.listen };
+        let host = match (&self.advertised, own.to_canonical()) {
             (Some(host), _) => host.clone(),
             (None, IpAddr::V4(ip)) => ip.to_string(),
             (None, IpAddr::V6(ip)) => format!("[{ip}]"),
         };
+        if self.advertised.is_none() && own.is_loopback() && !peer.ip().is_loopback() {
+            tracing::warn!(
+                name_server = server,
+                address = host,
+                "clients of this name server are told an address of this machine alone: give --listen, or --advertise HOST"
+            );
+        }
         let address = with_port(&host, self.ports.broker);
         Ok(Some(Link { connection, address, told: None }))
     }
@@ -189,14 +236,18 @@ impl Registrar {
     }
 
     /// 103, in parts that fit into frames: topics that a part does not name stay.
-    async fn register(&self, link: &Link, told: &Told) -> Result<(), Error> {
-        let topics: Vec<&Arc<TopicConfig>> = told.topics.values().collect();
-        let mut parts = topics.chunks(REGISTER_PART).rev().enumerate().collect::<Vec<_>>();
+    async fn register(
+        &self,
+        link: &Link,
+        told: &Told,
+        parts: Vec<Vec<Arc<TopicConfig>>>,
+    ) -> Result<(), Error> {
+        let count = parts.len() as i64;
         // What a part changes counts only if its version is new; the last one has the real one.
-        while let Some((left, part)) = parts.pop() {
-            let counter = told.version.counter - left as i64;
+        for (part, left) in parts.into_iter().zip((0..count).rev()) {
+            let counter = told.version.counter - left;
             let rows = part.iter().map(|topic| {
-                let shown = TopicConfig { perm: topic.perm & told.allowed, ..(***topic).clone() };
+                let shown = TopicConfig { perm: topic.perm & told.allowed, ..(**topic).clone() };
                 (topic.topic_name.clone(), shown)
             });
             let body = RegisterBody {
@@ -231,18 +282,23 @@ impl Registrar {
             cluster_name: told.cluster.as_str().into(),
             broker_id: self.broker_id,
         };
-        let call = link.connection.call(names::UNREGISTER_BROKER, &header, Bytes::new());
-        let _ = tokio::time::timeout(Duration::from_millis(UNREGISTER_MS), call).await;
+        let _ = link.connection.call(names::UNREGISTER_BROKER, &header, Bytes::new()).await;
     }
 }
 
-/// Until something changes, or the time is over. After a failure only the stop counts: the server is down.
-async fn wait(changes: &mut watch::Receiver<u64>, pause: Duration, failed: bool) {
-    let changed = async {
-        let _ = changes.changed().await;
-        if failed {
-            tokio::time::sleep(Duration::from_millis(REGISTER_RETRY_MS)).await;
+/// The topics, in parts that fit into a frame each.
+fn parts(told: &Told) -> Vec<Vec<Arc<TopicConfig>>> {
+    let mut parts = vec![Vec::new()];
+    let mut bytes = 0;
+    for topic in told.topics.values() {
+        let attributes: usize = topic.attributes.iter().map(|(k, v)| k.len() + v.len() + 8).sum();
+        let size = 2 * topic.topic_name.len() + attributes + 180;
+        if bytes + size > REGISTER_PART {
+            parts.push(Vec::new());
+            bytes = 0;
         }
-    };
-    let _ = tokio::time::timeout(pause, changed).await;
+        bytes += size;
+        parts.last_mut().expect("there is one").push(topic.clone());
+    }
+    parts
 }

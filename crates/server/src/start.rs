@@ -220,7 +220,7 @@ impl Server {
         let names = names(&options, &engine, ports.broker);
         let shared = Arc::new(Shared::new(engine, names, settings, &options, files.clone()));
         let now = shared.clock.now_ms();
-        shared.with_core(|core, _| {
+        shared.before_turns(|core| {
             // Name servers remember versions of earlier starts.
             core.engine.state.topics.touch(now);
             core.apply_settings(now);
@@ -419,6 +419,8 @@ fn recover(
     let mut values = options.values.clone();
     let own = if options.roles.broker { ports.broker } else { ports.namesrv };
     values.settle("listenPort", own.to_string());
+    // That of the directory, whatever is configured.
+    values.settle("mappedFileSizeCommitLog", file_size.to_string());
     let mut settings = Settings::new(values, options.roles, ports.namesrv, now);
     for (key, why) in settings.restore(&engine.state.settings, file_size) {
         tracing::warn!("{why}");

@@ -85,34 +85,40 @@ impl Engine {
             let remark = format!("Group {group} does not exist");
             return Err(Reply::refuse(response::SUBSCRIPTION_GROUP_NOT_EXIST, remark));
         }
-        let mut targets = Vec::new();
-        match (header.queue_id.filter(|queue| *queue >= 0), header.offset) {
-            (Some(queue), Some(offset)) if offset >= 0 => {
+        let queues = known.config.read_queue_nums;
+        // -1 stands for what is not named.
+        let named = header.queue_id.filter(|queue| *queue >= 0);
+        let queues = match (named, header.offset.filter(|offset| *offset != -1)) {
+            (Some(queue), Some(offset)) => {
                 let (min, max) = known.range(queue);
-                if queue >= known.config.read_queue_nums || !(min..=max).contains(&offset) {
+                if queue >= queues || !(min..=max).contains(&offset) {
                     let remark = format!(
                         "Target offset {offset} of queue {queue} is not within [{min}, {max}]"
                     );
                     return Err(Reply::refuse(response::SYSTEM_ERROR, remark));
                 }
-                targets.push((queue, Ok(offset)));
+                return Ok(vec![(queue, Ok(offset))]);
             }
-            _ => {
-                for queue in 0..known.config.read_queue_nums {
-                    let (_, max) = known.range(queue);
-                    let offset = match known.queue(queue) {
-                        _ if header.timestamp < 0 => Ok(max),
-                        Some(q) => {
-                            let seek = q.index.seek_time(header.timestamp, Boundary::Lower, max);
-                            if seek.older.is_some() { Err(seek) } else { Ok(seek.finish(None)) }
-                        }
-                        None => Ok(0),
-                    };
-                    targets.push((queue, offset));
+            (Some(queue), None) if queue >= queues => {
+                let remark = format!("{topic} has no queue {queue}, but {queues} of them");
+                return Err(Reply::refuse(response::SYSTEM_ERROR, remark));
+            }
+            (Some(queue), None) => queue..queue + 1,
+            (None, _) => 0..queues,
+        };
+        let by_time = queues.map(|queue| {
+            let (_, max) = known.range(queue);
+            let offset = match known.queue(queue) {
+                _ if header.timestamp < 0 => Ok(max),
+                Some(q) => {
+                    let seek = q.index.seek_time(header.timestamp, Boundary::Lower, max);
+                    if seek.older.is_some() { Err(seek) } else { Ok(seek.finish(None)) }
                 }
-            }
-        }
-        Ok(targets)
+                None => Ok(0),
+            };
+            (queue, offset)
+        });
+        Ok(by_time.collect())
     }
 
     fn reset(

@@ -29,6 +29,7 @@ use crate::turn::Engine;
 struct Asked<'a> {
     uniq_key: &'a str,
     delay_level: i32,
+    delay_is_wrong: bool,
     transaction: bool,
     timer: bool,
     no_wait: bool,
@@ -44,6 +45,7 @@ fn asked(encoded: &[u8]) -> Asked<'_> {
             b"DELAY" => {
                 let level = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
                 asked.delay_level = level.unwrap_or(0);
+                asked.delay_is_wrong = level.is_none();
             }
             b"TRAN_MSG" => asked.transaction = value.eq_ignore_ascii_case(b"true"),
             b"TIMER_DELIVER_MS" | b"TIMER_DELAY_SEC" | b"TIMER_DELAY_MS" | b"TIMER_DEL_UNIQKEY" => {
@@ -250,6 +252,9 @@ impl Engine {
         self.check_body(body)?;
         let encoded = header.properties.as_bytes();
         let asked = asked(encoded);
+        if asked.delay_is_wrong {
+            return Err(illegal("the property DELAY is not a whole number"));
+        }
         let mut delay = asked.delay_level;
         if let Some(group) = header.topic.strip_prefix(RETRY_PREFIX)
             && self.is_given_up(origin, header, group, now)?

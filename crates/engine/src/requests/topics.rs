@@ -107,7 +107,7 @@ impl Engine {
         let invalid = |why: String| Reply::refuse(response::INVALID_PARAMETER, why);
         let name = &*header.topic;
         check_topic(name).map_err(invalid)?;
-        if is_system_topic(name) {
+        if self.is_own_topic(name) {
             return Err(invalid(format!("The topic[{name}] is conflict with system topic.")));
         }
         let queues = 1..=QUEUES_MAX;
@@ -130,7 +130,11 @@ impl Engine {
         }
         let mut attributes = known.map(|config| config.attributes.clone()).unwrap_or_default();
         change_attributes(&mut attributes, changes).map_err(invalid)?;
-        let filter = header.topic_filter_type.as_deref().filter(|f| *f == "MULTI_TAG");
+        let filter = header.topic_filter_type.as_deref();
+        if let Some(other) = filter.filter(|f| !matches!(*f, "SINGLE_TAG" | "MULTI_TAG")) {
+            let why = format!("topicFilterType={other} is neither SINGLE_TAG nor MULTI_TAG");
+            return Err(Reply::refuse(response::SYSTEM_ERROR, why));
+        }
         Ok(TopicConfig {
             attributes,
             order: header.order,
@@ -141,6 +145,11 @@ impl Engine {
             topic_sys_flag: header.topic_sys_flag,
             write_queue_nums: header.write_queue_nums,
         })
+    }
+
+    /// Whether a topic is the system's: those of the cluster's and the broker's names are, too.
+    fn is_own_topic(&self, name: &str) -> bool {
+        is_system_topic(name) || *self.config.cluster == *name || *self.config.broker_name == *name
     }
 
     /// 215: the topic, its queues and the groups' offsets in it are gone.
@@ -154,12 +163,12 @@ impl Engine {
         let name = &*header.topic;
         if name.trim().is_empty() {
             let remark = "The specified topic is blank.";
-            out.reply(origin, Reply::refuse(response::SYSTEM_ERROR, remark));
+            out.reply(origin, Reply::refuse(response::INVALID_PARAMETER, remark));
             return;
         }
-        if is_system_topic(name) {
+        if self.is_own_topic(name) {
             let remark = format!("The topic[{name}] is conflict with system topic.");
-            out.reply(origin, Reply::refuse(response::SYSTEM_ERROR, remark));
+            out.reply(origin, Reply::refuse(response::INVALID_PARAMETER, remark));
             return;
         }
         if let Some(id) = self.state.topics.find(name) {

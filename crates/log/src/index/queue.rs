@@ -134,7 +134,7 @@ impl Seek {
         let low = older.unwrap_or(self.low).clamp(self.min, self.end.max(self.min));
         match self.boundary {
             Boundary::Lower => low,
-            Boundary::Upper if low > self.min && low < self.end => low - 1,
+            Boundary::Upper if low > self.min => low - 1,
             Boundary::Upper => low,
         }
     }
@@ -433,7 +433,7 @@ mod tests {
         assert_eq!(seek(50, Boundary::Upper), 59);
         assert_eq!(seek(55, Boundary::Upper), 59);
         assert_eq!(seek(-1, Boundary::Upper), 0);
-        assert_eq!(seek(500, Boundary::Upper), 100);
+        assert_eq!(seek(500, Boundary::Upper), 99);
     }
 
     #[test]

@@ -96,6 +96,13 @@ static KEYS: LazyLock<Vec<Key>> = LazyLock::new(|| {
     include_str!("keys.tsv").lines().filter(|line| !line.starts_with('#')).map(key).collect()
 });
 
+/// Bytes of a name that is compared with all keys.
+const HINT_MAX: usize = 64;
+
+/// Keys of the store that are not about the log itself, but about what is sent to it.
+const OF_MESSAGES: [&str; 3] =
+    ["accessMessageInMemoryMaxRatio", "maxMessageSize", "messageDelayLevel"];
+
 /// Every key, by name.
 pub fn all() -> &'static [Key] {
     &KEYS
@@ -108,6 +115,9 @@ pub fn find(name: &str) -> Option<&'static Key> {
 
 /// `; is X meant?`, if a known key is near to an unknown one.
 pub fn hint(name: &str) -> String {
+    if name.len() > HINT_MAX {
+        return String::new();
+    }
     let name = name.to_lowercase();
     let near =
         |key: &'static Key| (strsim::damerau_levenshtein(&key.name.to_lowercase(), &name), key);
@@ -135,6 +145,7 @@ impl Key {
         let classes = match (roles.broker, roles.names) {
             (true, true) => return true,
             (true, false) => "BSNC",
+            (false, _) if OF_MESSAGES.contains(&self.name) => return false,
             (false, _) => "RNS",
         };
         self.classes.is_empty() || self.is_of(classes)

@@ -68,7 +68,9 @@ impl Settings {
         file_size: u64,
     ) -> Vec<(String, String)> {
         let mut dropped = Vec::new();
-        for (name, change) in changed {
+        let is_here = |name: &str| keys::find(name).is_none_or(|key| key.matters(self.roles));
+        // Those of the other role are for another start to judge.
+        for (name, change) in changed.iter().filter(|(name, _)| is_here(name)) {
             match self.outdated(name, change) {
                 None => drop(self.changed.insert(name.clone(), change.clone())),
                 Some(why) => dropped.push((name.clone(), why)),
@@ -121,7 +123,7 @@ impl Settings {
             .map_err(|why| wrong(format!("string2Properties error: {why}")))?;
         let mut changes = Vec::new();
         for (name, (_, value)) in &pairs {
-            let key = changeable(name)?;
+            let key = changeable(name, self.roles)?;
             let value = value.trim();
             let invalid = |want: String| {
                 Refused(
@@ -146,6 +148,9 @@ impl Settings {
         changes: &[(&'static str, Option<Setting>)],
         file_size: u64,
     ) -> Result<(), Refused> {
+        if changes.iter().all(|(key, _)| *key != "maxMessageSize") {
+            return Ok(());
+        }
         let mut changed = self.clone();
         changed.change(changes.to_vec(), 0);
         fits(&changed.now(), file_size).map_err(|why| {
@@ -212,7 +217,7 @@ pub fn rows(values: &Values, wanted: impl Fn(&Key) -> bool) -> Vec<Row> {
 }
 
 /// The key, if it may be changed while the server runs.
-fn changeable(name: &str) -> Result<&'static Key, Refused> {
+fn changeable(name: &str, roles: Roles) -> Result<&'static Key, Refused> {
     let unknown = |why: String| Refused(response::INVALID_PARAMETER, why);
     let Some(key) = keys::find(name) else {
         return Err(unknown(format!(
@@ -221,7 +226,10 @@ fn changeable(name: &str) -> Result<&'static Key, Refused> {
         )));
     };
     match key.effect {
-        Effect::Live => Ok(key),
+        Effect::Live if key.matters(roles) => Ok(key),
+        Effect::Live => Err(unknown(format!(
+            "{name} has no effect in this process, which has another role. Nothing was changed"
+        ))),
         Effect::Start => Err(Refused(
             response::NO_PERMISSION,
             format!(
@@ -281,7 +289,10 @@ pub fn retention(values: &Values) -> Retention {
         bytes: values.number("kerolox.retention.bytes"),
         disk_used_percent: values.number("diskMaxUsedSpaceRatio"),
         disk_force_percent: match forcibly {
-            true => values.number("diskSpaceCleanForciblyRatio"),
+            // What refuses sends makes room as well: it would stay full for days otherwise.
+            true => values
+                .number("diskSpaceCleanForciblyRatio")
+                .min(values.number("diskSpaceWarningLevelRatio")),
             false => SPACE_NEVER,
         },
         disk_warning_percent: values.number("diskSpaceWarningLevelRatio"),

@@ -17,10 +17,12 @@ pub fn parse(text: &str) -> Result<BTreeMap<String, Line>, String> {
         if line.trim_end().is_empty() || line.starts_with(['#', '!']) {
             continue;
         }
-        while continues(&line) {
+        let mut goes_on = continues(&line);
+        while goes_on {
             line.pop();
             let Some((_, next)) = lines.next() else { break };
             line.push_str(next.trim_start());
+            goes_on = continues(next);
         }
         let number = number + 1;
         let Some(at) = line.find(['=', ':']) else {
