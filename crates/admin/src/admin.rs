@@ -225,10 +225,15 @@ impl Admin {
         })
     }
 
-    /// The brokers that are meant: one, or the masters of a cluster.
+    /// The brokers that are meant: one, or the masters of a cluster. One by name is its master: what is
+    /// changed on another replica would not stay.
     pub async fn target(&self, target: &Target) -> Result<Vec<Broker>> {
         match (&target.broker, &target.cluster) {
-            (Some(address), _) => Ok(vec![self.broker(address).await?]),
+            (Some(address), _) => {
+                let broker = self.broker(address).await?;
+                ensure!(broker.id == 0, "{address} has no master at present; give -b HOST:PORT");
+                Ok(vec![broker])
+            }
             (None, Some(cluster)) => self.masters(cluster).await,
             (None, None) => bail!("give -b HOST:PORT or -c CLUSTER"),
         }
@@ -303,6 +308,11 @@ impl Failed {
     /// Notes a failure.
     pub fn add(&mut self, what: &str, why: &anyhow::Error) {
         self.0.insert(what.to_owned(), format!("{why:#}"));
+    }
+
+    /// Whether nothing failed.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// An error if anything failed, of so many.

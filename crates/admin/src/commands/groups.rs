@@ -251,9 +251,13 @@ impl DeleteSubGroup {
                 false => format!("broker [{address}] has no subscription group [{group}]; offsets in {offsets} queues would be {kept}"),
             });
             let mut topics = Vec::new();
-            for topic in [retry_topic(group), dlq_topic(group)] {
+            // A broker drops the retry topic along with the offsets.
+            let whole = self.target.cluster.is_some();
+            for (topic, goes) in
+                [(retry_topic(group), whole || self.remove_offset), (dlq_topic(group), whole)]
+            {
                 let (queues, messages) = held(admin, broker, &topic).await?;
-                if self.target.cluster.is_some() && queues > 0 {
+                if goes && queues > 0 {
                     out.line(format!("would delete topic [{topic}] on {address}: {messages} messages in {queues} queues"));
                     topics.push(json!({"topic": topic, "queues": queues, "messages": messages}));
                 }

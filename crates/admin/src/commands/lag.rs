@@ -302,6 +302,13 @@ impl Lag {
                 }
             }
             if rows.is_empty() {
+                // A name that is wrong must not look like a group that has no lag.
+                if !self.groups.is_empty() && look.failed.is_empty() {
+                    let topic = self.topic.as_deref().unwrap_or("any topic");
+                    bail!(
+                        "group {group} has neither offsets in {topic} nor subscribes to it: is the name right?"
+                    );
+                }
                 continue;
             }
             let owners = look.owners(group).await;

@@ -10,7 +10,7 @@ use kerolox_protocol::remoting::route::TopicRoute;
 use serde_json::{Value, json};
 
 use super::Run;
-use super::topics::topic_stats;
+use super::topics::{QUEUES_MAX, topic_stats};
 use crate::admin::{Admin, Broker, Failed, holders, on_each, refused_with};
 use crate::bodies::{Reset, sorted};
 use crate::consumers::{in_cluster, progress, stored, total};
@@ -366,7 +366,7 @@ fn is_offline(error: &anyhow::Error) -> bool {
 /// The queues that can be read on a broker.
 fn read_queues(route: &TopicRoute, broker: &Broker) -> i32 {
     let queues = route.queue_datas.iter().find(|queues| queues.broker_name == broker.name);
-    queues.map_or(0, |queues| queues.read_queue_nums)
+    queues.map_or(0, |queues| queues.read_queue_nums.min(QUEUES_MAX))
 }
 
 /// An offset that would go from here to there.
@@ -498,6 +498,25 @@ async fn target(
     Ok(reply.header::<OffsetReply>()?.offset)
 }
 
+/// Commits an offset, and looks whether it is there: while a reset waits for the group's next pull, a broker
+/// says yes to a commit and passes it over.
+async fn commit_for_sure(
+    admin: &Admin,
+    address: &str,
+    group: &str,
+    topic: &str,
+    queue: i32,
+    offset: i64,
+) -> Result<()> {
+    commit(admin, address, group, topic, queue, offset).await?;
+    let now = committed(admin, address, group, topic, queue).await?;
+    ensure!(
+        now == Some(offset),
+        "queue {queue} of {topic} on {address} stays at {now:?}: a reset of group {group} waits there until a client of it pulls; start one, and try again"
+    );
+    Ok(())
+}
+
 /// Options of `cloneGroupOffset`.
 #[derive(Debug, clap::Args)]
 pub struct CloneGroupOffset {
@@ -544,20 +563,20 @@ impl Run for CloneGroupOffset {
         let (mut rows, mut failed) = (Vec::new(), Failed::default());
         for Step { broker, queue, to: offset, .. } in &steps {
             let name = &broker.name;
-            match commit(admin, &broker.address, to, topic, *queue, *offset).await {
+            match commit_for_sure(admin, &broker.address, to, topic, *queue, *offset).await {
                 Ok(()) => {
                     rows.push(json!({"brokerName": name, "queueId": queue, "offset": offset}))
                 }
                 Err(error) => failed.add(&format!("{name} {queue}"), &error),
             }
         }
-        failed.result(steps.len())?;
-        out.say(
-            format!(
+        let result = failed.result(steps.len());
+        if result.is_ok() {
+            out.line(format!(
                 "clone group offset success. srcGroup[{from}], destGroup=[{to}], topic[{topic}]"
-            ),
-            json!({"srcGroup": from, "destGroup": to, "topic": topic, "queues": rows}),
-        );
-        Ok(())
+            ));
+        }
+        out.value(json!({"srcGroup": from, "destGroup": to, "topic": topic, "queues": rows}));
+        result
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use kerolox_protocol::remoting::codes::response;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -52,9 +52,18 @@ async fn read(
     let mut offset = begin;
     while offset < end {
         let pulled = queue.pull_until(admin, reading, offset, end).await?;
+        // Retention has taken what comes first: it goes on behind that.
+        let is_cut = pulled.code == response::PULL_OFFSET_MOVED && pulled.next > offset;
+        if is_cut && pulled.next < end {
+            offset = pulled.next;
+            continue;
+        }
         let goes_on = matches!(pulled.code, response::SUCCESS | response::PULL_RETRY_IMMEDIATELY);
-        if !each(&pulled) || !goes_on {
-            break;
+        if !each(&pulled) {
+            return Ok(());
+        }
+        if !goes_on {
+            bail!("{queue} ended at offset {offset}, before {end} ({})", pulled.status());
         }
         offset = pulled.next;
     }

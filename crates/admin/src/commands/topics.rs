@@ -16,6 +16,8 @@ use crate::bodies::{Groups, TopicStats, sorted};
 use crate::format::{check_attributes, time_ms, topic_text};
 use crate::out::{Cell, Column, Out};
 
+/// More queues than any broker gives a topic.
+pub(crate) const QUEUES_MAX: i32 = 65_536;
 /// The KV namespace of ordered topics.
 const ORDER_TOPIC_CONFIG: &str = "ORDER_TOPIC_CONFIG";
 
@@ -340,7 +342,9 @@ impl Run for TopicRoute {
         }
         let rows: Vec<Vec<Cell>> = route.queue_datas.iter().map(|q| row_of(&route, q)).collect();
         out.table(&ROUTE, &rows);
-        let sum = |of: fn(&route::QueueData) -> i32| route.queue_datas.iter().map(of).sum::<i32>();
+        let sum = |of: fn(&route::QueueData) -> i32| -> i64 {
+            route.queue_datas.iter().map(|queues| i64::from(of(queues))).sum()
+        };
         let total = [
             "Total:".into(),
             rows.len().into(),
@@ -631,11 +635,13 @@ impl Run for AllocateMQ {
         let readable = route.queue_datas.iter().filter(|queues| queues.perm & perm::READ != 0);
         let queues: Vec<_> = readable
             .flat_map(|q| {
-                (0..q.read_queue_nums)
+                (0..q.read_queue_nums.min(QUEUES_MAX))
                     .map(|id| json!({"brokerName": q.broker_name, "queueId": id, "topic": topic}))
             })
             .collect();
         ensure!(!queues.is_empty(), "{topic} has no queue that can be read");
+        let different: BTreeSet<&str> = self.consumers.iter().map(|name| name.trim()).collect();
+        ensure!(different.len() == self.consumers.len(), "-i names a consumer twice");
         let (n, m) = (queues.len(), self.consumers.len());
         let mut result = serde_json::Map::new();
         for (i, consumer) in self.consumers.iter().enumerate() {

@@ -45,7 +45,7 @@ fn asked(encoded: &[u8]) -> Asked<'_> {
             b"DELAY" => {
                 let level = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
                 asked.delay_level = level.unwrap_or(0);
-                asked.delay_is_wrong = level.is_none();
+                asked.delay_is_wrong = level.is_none() && !value.is_empty();
             }
             b"TRAN_MSG" => asked.transaction = value.eq_ignore_ascii_case(b"true"),
             b"TIMER_DELIVER_MS" | b"TIMER_DELAY_SEC" | b"TIMER_DELAY_MS" | b"TIMER_DEL_UNIQKEY" => {
