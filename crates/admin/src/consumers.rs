@@ -31,6 +31,18 @@ pub async fn holders_of_group(admin: &Admin, group: &str) -> Result<Vec<Broker>>
     }
 }
 
+/// The broker at an address if one is named, else those that know the group.
+pub async fn named_or_holders(
+    admin: &Admin,
+    address: Option<&str>,
+    group: &str,
+) -> Result<Vec<Broker>> {
+    match address {
+        Some(address) => Ok(vec![admin.broker(address.trim()).await?]),
+        None => holders_of_group(admin, group).await,
+    }
+}
+
 /// Those of some brokers that belong to a cluster, if one is named.
 pub fn in_cluster(mut brokers: Vec<Broker>, cluster: Option<&str>) -> Result<Vec<Broker>> {
     let Some(cluster) = cluster.map(str::trim) else { return Ok(brokers) };

@@ -288,17 +288,19 @@ impl Registrar {
 
 /// The topics, in parts that fit into a frame each.
 fn parts(told: &Told) -> Vec<Vec<Arc<TopicConfig>>> {
-    let mut parts = vec![Vec::new()];
+    let mut parts = Vec::new();
+    let mut part = Vec::new();
     let mut bytes = 0;
     for topic in told.topics.values() {
         let attributes: usize = topic.attributes.iter().map(|(k, v)| k.len() + v.len() + 8).sum();
         let size = 2 * topic.topic_name.len() + attributes + 180;
         if bytes + size > REGISTER_PART {
-            parts.push(Vec::new());
+            parts.push(std::mem::take(&mut part));
             bytes = 0;
         }
         bytes += size;
-        parts.last_mut().expect("there is one").push(topic.clone());
+        part.push(topic.clone());
     }
+    parts.push(part);
     parts
 }

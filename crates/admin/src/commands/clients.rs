@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::Run;
 use crate::admin::{Admin, on_each};
-use crate::consumers::{holders_of_group, is_absent, online};
+use crate::consumers::{is_absent, named_or_holders, online};
 use crate::out::{Cell, Column, Out, list};
 
 /// Options of `consumerConnection`.
@@ -47,10 +47,7 @@ fn row_of(client: &Connection) -> Vec<Cell> {
 impl Run for ConsumerConnection {
     async fn run(self, admin: &Admin, out: &mut Out) -> Result<()> {
         let group = self.group.trim();
-        let brokers = match &self.broker {
-            Some(address) => vec![admin.broker(address.trim()).await?],
-            None => holders_of_group(admin, group).await?,
-        };
+        let brokers = named_or_holders(admin, self.broker.as_deref(), group).await?;
         let (clients, asked) = online(admin, &brokers, group).await?;
         let of = clients.group;
         let rows: Vec<_> = of.connection_set.iter().map(row_of).collect();

@@ -15,8 +15,8 @@ use super::topics::{all_topics, held, read_list};
 use crate::admin::{Admin, Broker, Failed, Target, holders, on_each, refused_with, replica_to_ask};
 use crate::bodies::{ConsumeStats, queue_of, sorted};
 use crate::consumers::{
-    Clients, clients, holders_of_group, in_cluster, inflight, lag, online, progress, running,
-    stored, total,
+    Clients, clients, holders_of_group, in_cluster, inflight, lag, named_or_holders, online,
+    progress, running, stored, total,
 };
 use crate::format::{check_attributes, group_fields, group_text, now, time};
 use crate::out::{Cell, Column, Out, list};
@@ -586,10 +586,7 @@ const STATUS: [Column; 4] = [
 impl Run for ConsumerStatus {
     async fn run(self, admin: &Admin, out: &mut Out) -> Result<()> {
         let group = self.group.trim();
-        let brokers = match &self.broker {
-            Some(address) => vec![admin.broker(address.trim()).await?],
-            None => holders_of_group(admin, group).await?,
-        };
+        let brokers = named_or_holders(admin, self.broker.as_deref(), group).await?;
         let (clients, asked) = online(admin, &brokers, group).await?;
         if let Some(client) = self.client.as_deref().map(str::trim) {
             let address = clients.at.get(client).with_context(|| {
