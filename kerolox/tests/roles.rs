@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use common::call::{ask, granted, make_topic, put, refused, tell};
 use common::{Folder, Launch, Server};
 use kerolox_client::Connection;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// A name server alone. `port`: 0 for any.
 fn namesrv(folder: &Folder, port: u16) -> Server {
@@ -178,6 +179,43 @@ async fn a_stop_does_not_wait_for_a_name_server_that_hangs() {
     tokio::time::sleep(Duration::from_millis(200)).await;
     let ended = broker.stop();
     assert!(ended.took < Duration::from_secs(5), "{:?}", ended.took);
+}
+
+#[tokio::test]
+async fn a_name_server_that_answers_nonsense_keeps_no_other_from_being_told() {
+    // No frame, one longer than any, one that ends early, one whose header is no JSON.
+    let nonsense: [&[u8]; 4] = [
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+        b"\x7f\xff\xff\xff",
+        b"\0\0\0\x08\0\0",
+        b"\0\0\0\x08\0\0\0\x04nope",
+    ];
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (heard, mut calls) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        for answer in nonsense.iter().cycle() {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut start = [0; 4];
+            if stream.read_exact(&mut start).await.is_ok() {
+                let _ = stream.write_all(answer).await;
+                let _ = heard.send(());
+            }
+        }
+    });
+    let folders: Vec<Folder> = (0..2).map(|_| Folder::new()).collect();
+    let names = namesrv(&folders[0], 0);
+    let both = format!("{address};{}", names.address(names.ports.namesrv));
+    let a = broker(&folders[1], "a", &both, &[]);
+    let names = connect(&names, names.ports.namesrv).await;
+    let to_a = connect(&a, a.ports.broker).await;
+    for (i, _) in nonsense.iter().enumerate() {
+        let next = tokio::time::timeout(Duration::from_secs(60), calls.recv()).await;
+        assert_eq!(next, Ok(Some(())), "the broker gave up after {i} answers");
+        let topic = format!("t{i}");
+        make_topic(&to_a, &topic, 1).await;
+        until(&names, &topic, &[("a", 6)]).await;
+    }
 }
 
 #[tokio::test]
