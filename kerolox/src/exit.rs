@@ -64,6 +64,7 @@ impl Failure {
             StartError::Identity(_)
             | StartError::Recover(_)
             | StartError::Keeper(_)
+            | StartError::Adopt(_)
             | StartError::Io { .. } => 6,
         };
         Failure { code, why: error.to_string() }

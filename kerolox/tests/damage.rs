@@ -17,22 +17,37 @@ use common::{Folder, Launch, SMALL, Server, binary, contents};
 use kerolox_protocol::ids;
 use kerolox_protocol::remoting::codes::request;
 
+/// Whole directories of Apache's broker are taken over: the tests with that broker show it.
 #[test]
-fn a_directory_of_apaches_broker_ends_the_start_with_6_and_stays_as_it_is() {
+fn what_is_left_of_another_brokers_directory_ends_the_start_with_6_and_stays_as_it_is() {
     let folder = Folder::new();
     let data = folder.data();
-    for dir in ["commitlog", "consumequeue/t/0", "config", "index"] {
+    for dir in ["commitlog", "consumequeue/t/0", "index"] {
         std::fs::create_dir_all(data.join(dir)).unwrap();
     }
     let log = data.join("commitlog").join(format!("{:020}", 0));
     std::fs::write(&log, b"\0\0\0\x5b\xda\xa3\x20\xa7").unwrap();
-    std::fs::write(data.join("config/topics.json"), "{\"topicConfigTable\":{}}").unwrap();
     for file in ["checkpoint", "abort"] {
         std::fs::write(data.join(file), "17").unwrap();
     }
     let before = contents(&data);
-    let reason = "holds a commit log that Kerolox did not write; give another --data-dir";
+    let reason = "nor the folder config of Apache's broker; give the whole directory, or another";
     Launch::new(&folder).fails().check(6, reason);
+    assert_eq!(contents(&data), before);
+    std::fs::create_dir(data.join("config")).unwrap();
+    std::fs::write(data.join("config/topics.json"), "{\"topicConfigTable\":{}}").unwrap();
+    let before = contents(&data);
+    let reason = "has 8 bytes, which no file of a commit log has; give another --data-dir";
+    Launch::new(&folder).fails().check(6, reason);
+    assert_eq!(contents(&data), before);
+    // The whole directory of a broker whose log files have another size than is configured.
+    let file = std::fs::File::options().write(true).open(&log).unwrap();
+    file.set_len(1 << 20).unwrap();
+    let before = contents(&data);
+    let reason =
+        "has files of 1048576 bytes, the configuration says mappedFileSizeCommitLog=2097152";
+    let other = ["--set", "mappedFileSizeCommitLog=2097152", "--set", "maxMessageSize=262144"];
+    Launch::new(&folder).args(&other).fails().check(6, reason);
     assert_eq!(contents(&data), before);
 }
 

@@ -46,7 +46,7 @@ fn indexed(folder: &Folder) -> Vec<PathBuf> {
 }
 
 fn blocks(folder: &Folder) -> Vec<PathBuf> {
-    let mut blocks: Vec<_> = std::fs::read_dir(folder.data().join("index"))
+    let mut blocks: Vec<_> = std::fs::read_dir(folder.data().join("blocks"))
         .expect("a start makes it")
         .map(|entry| entry.expect("it can be read").path())
         .collect();
@@ -184,10 +184,10 @@ async fn a_block_that_lies_is_noticed() {
     }
     past.stop();
     Server::start(&other, &SMALL).stop();
-    let from = other.data().join("index").join(name(&blocks[1]));
+    let from = other.data().join("blocks").join(name(&blocks[1]));
     std::fs::copy(from, &blocks[1]).expect("it is there");
     // And one that begins where no stretch does.
-    let stray = folder.data().join("index").join(format!("{:020}", MIB + 4096));
+    let stray = folder.data().join("blocks").join(format!("{:020}", MIB + 4096));
     std::fs::copy(&blocks[1], &stray).expect("it is there");
     let found = findings(&folder);
     let lies = format!("index block {}: its end, keys or state changes", name(&blocks[1]));
@@ -280,11 +280,11 @@ async fn blocks_that_are_made_anew_are_those_that_a_running_server_made() {
     log(&["repair-index"], &folder.data(), 0);
     assert_eq!(contents(&folder.data()), made);
     // So does a start.
-    std::fs::remove_dir_all(folder.data().join("index")).expect("it is there");
+    std::fs::remove_dir_all(folder.data().join("blocks")).expect("it is there");
     assert_eq!(findings(&folder), [""; 0], "no snapshot counts on it");
     Server::start(&folder, &SMALL).stop();
     let blocks_of = |contents: &[(PathBuf, u64, u32)]| -> Vec<_> {
-        let index = folder.data().join("index");
+        let index = folder.data().join("blocks");
         contents.iter().filter(|(path, ..)| path.starts_with(&index)).cloned().collect()
     };
     let again = contents(&folder.data());

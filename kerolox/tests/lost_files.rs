@@ -59,6 +59,7 @@ async fn queue(connection: &Connection, topic: &str, queue: i32) -> (BTreeMap<i6
 fn used_files(folder: &Folder) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder.data().join("commitlog")).unwrap();
     let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.file_name().is_some_and(|name| name.len() == 20));
     files.retain(|path| {
         let mut size = [0; 4];
         let read = std::fs::File::open(path).unwrap().read_at(&mut size, 0).unwrap();
@@ -69,7 +70,7 @@ fn used_files(folder: &Folder) -> Vec<PathBuf> {
 }
 
 fn blocks(folder: &Folder) -> usize {
-    std::fs::read_dir(folder.data().join("index")).unwrap().count()
+    std::fs::read_dir(folder.data().join("blocks")).unwrap().count()
 }
 
 #[tokio::test]

@@ -191,6 +191,10 @@ impl Disk for Seam {
         self.disk.remove(path)
     }
 
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        self.disk.remove_dir(dir)
+    }
+
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut state = self.state.lock();
         if state.lies.sync_dir && dir.ends_with(files::DIR) {
@@ -202,6 +206,10 @@ impl Disk for Seam {
         }
         drop(state);
         self.disk.sync_dir(dir)
+    }
+
+    fn sync_all(&self, dir: &Path) -> io::Result<()> {
+        self.disk.sync_all(dir)
     }
 
     fn space(&self, dir: &Path) -> io::Result<Space> {

@@ -39,6 +39,9 @@ pub enum Change<'a> {
     /// 11: a key of the configuration that was changed while the server ran; `None`: what is configured
     /// holds again.
     Setting { key: Cow<'a, str>, setting: Option<Setting> },
+    /// 12: Apache's broker wrote the log from one position to another; the changes behind this one are what
+    /// its tables said.
+    Adopted { from: u64, end: u64 },
 }
 
 /// What a key of the configuration was changed to.
@@ -93,6 +96,7 @@ impl Change<'_> {
             | Change::Delayed { .. }
             | Change::Kv { .. }
             | Change::Setting { .. }
+            | Change::Adopted { .. }
             | Change::Recovered { .. } => None,
         }
     }
@@ -173,6 +177,11 @@ impl Change<'_> {
                     put_text(&mut out, over);
                 }
             }
+            Change::Adopted { from, end } => {
+                out.push(12);
+                out.extend_from_slice(&from.to_be_bytes());
+                out.extend_from_slice(&end.to_be_bytes());
+            }
         }
         out
     }
@@ -230,6 +239,7 @@ impl Change<'_> {
                 };
                 Change::Setting { key, setting }
             }
+            12 => Change::Adopted { from: c.word64()?, end: c.word64()? },
             _ => return None,
         })
     }
@@ -304,6 +314,7 @@ mod tests {
                 key: "k".into(),
                 setting: Some(Setting { value: "v".into(), over: String::new() }),
             },
+            Change::Adopted { from: 7, end: 1 << 40 },
         ];
         for change in &all {
             let bytes = change.encode();

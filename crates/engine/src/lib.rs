@@ -10,10 +10,12 @@
 //! - [`members`], [`locks`], [`park`], [`load`], [`rates`]: what is gone with the connection or the process.
 //! - [`keeper`]: index blocks and snapshots of it, made beside the turns; what a start finds of
 //!   them is in `takeover`; [`links`]: from these to those.
+//! - [`apache`]: a data directory changes hands.
 //! - [`watermark`]: what is confirmed becomes visible and wakes waiting pulls.
 
 #![forbid(unsafe_code)]
 
+pub mod apache;
 pub mod change;
 pub mod config;
 pub mod groups;

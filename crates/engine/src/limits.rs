@@ -72,3 +72,5 @@ pub const SNAPSHOT_AFTER: usize = 4 << 20;
 /// Bytes of a snapshot whose state is in memory at once while it is made, beside the engine's own: about
 /// twice as much. For each part the last snapshot and the blocks behind it are read once more.
 pub const SNAPSHOT_PART: usize = 64 << 20;
+/// Bytes of a table of Apache's broker that is read: it is in memory at once, at a take-over.
+pub const TABLE_BYTES_MAX: usize = 1 << 30;

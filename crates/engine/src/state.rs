@@ -181,7 +181,7 @@ impl State {
                 self.settings.insert(key.clone().into_owned(), setting.clone());
             }
             Change::Setting { key, setting: None } => drop(self.settings.remove(&**key)),
-            Change::Recovered { .. } => {}
+            Change::Recovered { .. } | Change::Adopted { .. } => {}
             Change::Queue { topic, queue, known } => {
                 let sane = (0..QUEUES_MAX).contains(queue)
                     && (0..=QUEUE_OFFSET_MAX).contains(&known.next)
@@ -403,7 +403,7 @@ impl State {
 }
 
 /// Whether [`State::new`] makes a topic whatever was before: its settings come from the configuration.
-fn is_made_at_each_start(topic: &str) -> bool {
+pub(crate) fn is_made_at_each_start(topic: &str) -> bool {
     let always = ["SELF_TEST_TOPIC", "OFFSET_MOVED_EVENT", "BenchmarkTest"];
     always.contains(&topic) || matches!(topic, AUTO_CREATE_TOPIC | SCHEDULE_TOPIC)
 }

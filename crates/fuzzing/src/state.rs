@@ -147,15 +147,16 @@ fn sound_block(input: &[u8]) -> Vec<u8> {
 
 fn disk_with(block: &[u8]) -> FaultDisk {
     let disk = FaultDisk::default();
-    disk.create_dir(&Path::new(DATA_DIR).join(blocks::DIR)).expect("the disk is sound");
-    let path = blocks::path(Path::new(DATA_DIR), BEGIN);
+    let dir = Path::new(DATA_DIR).join(blocks::DIR);
+    disk.create_dir(&dir).expect("the disk is sound");
+    let path = blocks::path(&dir, BEGIN);
     let file = disk.open(&path, Open::Create).expect("the disk is sound");
     file.write_at(&[block], 0).expect("the disk is sound");
     disk
 }
 
 fn open<'a>(disk: &FaultDisk, reads: &'a AtomicU64) -> Result<BlockFile<'a>, BlockError> {
-    BlockFile::open(disk, Path::new(DATA_DIR), &IDENTITY.number, BEGIN, reads)
+    BlockFile::open(disk, &Path::new(DATA_DIR).join(blocks::DIR), &IDENTITY.number, BEGIN, reads)
 }
 
 /// Asks a block everything that it can be asked.

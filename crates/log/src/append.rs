@@ -157,6 +157,11 @@ impl Appender {
         self.buf.len() + self.changes.len()
     }
 
+    /// The seal behind which the next round stands.
+    pub fn before(&self) -> Link {
+        self.before
+    }
+
     /// Whether closed rounds wait to be fetched.
     pub fn has_closed(&self) -> bool {
         !self.closed.is_empty()

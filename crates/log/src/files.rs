@@ -12,7 +12,9 @@ use std::sync::Arc;
 use parking_lot::{Mutex, RwLock};
 
 use crate::PhysicalOffset;
+use crate::adopted::Adopted;
 use crate::disk::{Disk, DiskFile, Open};
+use crate::handover::GUARD;
 use crate::limits::{DELETE_STEP, FILES_MAX, ZERO_AHEAD, ZERO_STEP};
 use crate::rules::{self, Rule};
 
@@ -43,6 +45,7 @@ pub struct Files {
     dir: PathBuf,
     file_size: u64,
     by_base: RwLock<BTreeMap<u64, Arc<dyn DiskFile>>>,
+    adopted: RwLock<Arc<Adopted>>,
     ahead: Mutex<Ahead>,
 }
 
@@ -66,13 +69,18 @@ impl std::fmt::Debug for Files {
 pub const DIR: &str = "commitlog";
 
 impl Files {
-    /// Opens every file in `data_dir/commitlog`, which is made if it is not there.
+    /// Opens every file in `data_dir/commitlog`, which is made if it is not there; and reads which
+    /// parts of the log Apache's broker wrote.
     pub fn open(disk: Arc<dyn Disk>, data_dir: &Path, file_size: u64) -> io::Result<Files> {
         let dir = data_dir.join(DIR);
         disk.create_dir(&dir)?;
         disk.sync_dir(data_dir)?;
+        let adopted = Adopted::read(&*disk, data_dir)?;
         let mut by_base = BTreeMap::new();
         for entry in disk.list(&dir)? {
+            if entry.name == GUARD {
+                continue;
+            }
             let base = Some(&entry.name).filter(|n| n.len() == 20).and_then(|n| n.parse().ok());
             let Some(base) =
                 base.filter(|base: &u64| base.is_multiple_of(file_size) && !entry.is_dir)
@@ -90,7 +98,19 @@ impl Files {
             by_base.insert(base, disk.open(&dir.join(&entry.name), Open::Write)?);
         }
         let (by_base, ahead) = (RwLock::new(by_base), Mutex::default());
-        Ok(Files { disk, dir, file_size, by_base, ahead })
+        let adopted = RwLock::new(Arc::new(adopted));
+        Ok(Files { disk, dir, file_size, by_base, adopted, ahead })
+    }
+
+    /// Which parts of the log Apache's broker wrote.
+    pub fn adopted(&self) -> Arc<Adopted> {
+        self.adopted.read().clone()
+    }
+
+    /// Tells which parts of the log Apache's broker wrote; nobody else may use the log meanwhile. Kept
+    /// only when it is written, too.
+    pub fn set_adopted(&self, adopted: Adopted) {
+        *self.adopted.write() = Arc::new(adopted);
     }
 
     /// Bytes of a file.

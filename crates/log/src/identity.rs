@@ -14,7 +14,11 @@
 use std::io;
 use std::path::Path;
 
-use crate::disk::{Disk, read_whole, write_whole};
+use crate::PhysicalOffset;
+use crate::disk::{Disk, Entry, read_whole, write_whole};
+use crate::files;
+use crate::handover::{GUARD, Mark};
+use crate::limits::FILE_SIZE_MIN;
 
 /// Name of the file.
 pub const FILE_NAME: &str = "kerolox";
@@ -37,7 +41,7 @@ pub enum IdentityError {
     #[error("{path}: {source}")]
     Io { path: String, source: io::Error },
     #[error(
-        "{dir} holds a commit log that Kerolox did not write; give another --data-dir (opening a directory of Apache's broker comes with a later release)"
+        "{dir} holds a commit log, but neither Kerolox's file kerolox nor the folder config of Apache's broker; give the whole directory, or another --data-dir"
     )]
     Foreign { dir: String },
     #[error("{dir} is not empty and not a data directory of Kerolox; give another --data-dir")]
@@ -48,6 +52,8 @@ pub enum IdentityError {
         "{path} has format version {found}; this release reads up to {FORMAT_VERSION}. Run the newer release"
     )]
     Newer { path: String, found: u16 },
+    #[error("{path} has {size} bytes, which no file of a commit log has; give another --data-dir")]
+    NoLog { path: String, size: u64 },
     #[error(
         "the log in {dir} has files of {found} bytes, the configuration says mappedFileSizeCommitLog={wanted}; set it back"
     )]
@@ -55,7 +61,8 @@ pub enum IdentityError {
 }
 
 /// Opens the directory's identity, or makes one with the numbers of `fresh` if the directory is
-/// new. `file_size` is what the configuration says, if it does; returned is what holds.
+/// new, or one of Apache's broker: then a mark says that all of it is that broker's.
+/// `file_size` is what the configuration says, if it does; returned is what holds.
 pub fn open(
     disk: &dyn Disk,
     dir: &Path,
@@ -76,8 +83,19 @@ pub fn open(
             }
         }
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            refuse_foreign(disk, dir)?;
-            let file_size = file_size.unwrap_or(crate::limits::FILE_SIZE_DEFAULT);
+            let apache = look(disk, dir)?;
+            let shown_dir = dir.display().to_string();
+            let file_size = match (apache, file_size) {
+                (Some(Apache { first: Some((_, found)) }), Some(wanted)) if found != wanted => {
+                    return Err(IdentityError::FileSize { dir: shown_dir, found, wanted });
+                }
+                (Some(Apache { first: Some((_, found)) }), _) => found,
+                (_, wanted) => wanted.unwrap_or(crate::limits::FILE_SIZE_DEFAULT),
+            };
+            if let Some(Apache { first }) = apache {
+                let end = PhysicalOffset(first.map_or(0, |(base, _)| base));
+                Mark { end, files: Vec::new() }.write(disk, dir).map_err(fail)?;
+            }
             write_whole(disk, &path, &encode(fresh, file_size)).map_err(fail)?;
             Ok((fresh, file_size))
         }
@@ -85,21 +103,41 @@ pub fn open(
     }
 }
 
-/// A directory without our file must be empty, but for what a start leaves before it makes it.
-fn refuse_foreign(disk: &dyn Disk, dir: &Path) -> Result<(), IdentityError> {
+/// A directory of Apache's broker.
+#[derive(Debug, Clone, Copy)]
+struct Apache {
+    /// The first position in its log, and the size of a log file.
+    first: Option<(u64, u64)>,
+}
+
+/// A directory without our file must be empty, but for what a start leaves before it makes it; or it must
+/// be one of Apache's broker.
+fn look(disk: &dyn Disk, dir: &Path) -> Result<Option<Apache>, IdentityError> {
     let shown = dir.display().to_string();
-    let entries =
-        disk.list(dir).map_err(|source| IdentityError::Io { path: shown.clone(), source })?;
-    for entry in &entries {
-        match entry.name.as_str() {
-            "lock" | "kerolox.tmp" | "lost+found" => {}
-            "commitlog" | "consumequeue" | "config" | "checkpoint" | "abort" => {
-                return Err(IdentityError::Foreign { dir: shown });
-            }
-            _ => return Err(IdentityError::NotEmpty { dir: shown }),
+    let io = |source| IdentityError::Io { path: shown.clone(), source };
+    let entries = disk.list(dir).map_err(io)?;
+    let has = |name: &str| entries.iter().any(|entry| entry.name == name && entry.is_dir);
+    if has(files::DIR) {
+        let log = disk.list(&dir.join(files::DIR)).map_err(io)?;
+        // Of a directory of ours the file that says so is lost.
+        if !has("config") || log.iter().any(|entry| entry.name == GUARD) {
+            return Err(IdentityError::Foreign { dir: shown });
         }
+        let base = |entry: &Entry| Some((entry.name.parse().ok()?, entry.size));
+        let first: Option<(u64, u64)> = log.iter().filter_map(base).min();
+        if let Some((base, size)) = first
+            && (size < FILE_SIZE_MIN || base % size != 0)
+        {
+            let path = dir.join(files::DIR).join(format!("{base:020}"));
+            return Err(IdentityError::NoLog { path: path.display().to_string(), size });
+        }
+        return Ok(Some(Apache { first }));
     }
-    Ok(())
+    let is_left = |name: &str| matches!(name, "lock" | "kerolox.tmp" | "lost+found");
+    if entries.iter().all(|entry| is_left(&entry.name)) {
+        return Ok(None);
+    }
+    Err(IdentityError::NotEmpty { dir: shown })
 }
 
 fn encode(identity: Identity, file_size: u64) -> Vec<u8> {

@@ -4,6 +4,8 @@
 //! In: records and state changes of one turn ([`append`]). Out: positions, watermarks, and, at a
 //! start, everything that may be believed, once more ([`recover`]).
 //!
+//! - [`handover`]: whether the directory is ours, or Apache's broker may have been there.
+//! - [`adopted`]: which parts of the log that broker wrote.
 //! - [`append`]: offsets are assigned, a round grows in memory; pure.
 //! - [`seal`]: the internal record that closes a round.
 //! - [`flush`]: rounds go to the files and are synced.
@@ -19,11 +21,13 @@
 
 #![forbid(unsafe_code)]
 
+pub mod adopted;
 pub mod append;
 pub mod arena;
 pub mod disk;
 pub mod files;
 pub mod flush;
+pub mod handover;
 pub mod identity;
 pub mod index;
 pub mod limits;

@@ -10,20 +10,22 @@
 //! once more, because a killed process leaves it in the page cache alone.
 
 mod seals;
+pub mod unsealed;
 mod walk;
 mod window;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use kerolox_protocol::record::View;
 
 use crate::PhysicalOffset;
 use crate::append::{Appender, Resume};
-use crate::disk::{Open, read_full};
+use crate::disk::{DiskFile, Open, read_full};
 use crate::files::Files;
 use crate::identity::Identity;
-use crate::limits::SET_ASIDE_MAX;
+use crate::limits::{RECORD_MAX, SET_ASIDE_MAX};
 use crate::rules::{self, Rule};
 use crate::seal::{Link, SealError, list_crc};
 pub(crate) use walk::Walk;
@@ -90,6 +92,10 @@ pub enum RecoverError {
         "the end of the log from position {from} on was not confirmed and must be set aside before the log can go on, but that failed: {source}. Free some room and start again; nothing was changed"
     )]
     SetAside { from: PhysicalOffset, source: io::Error },
+    #[error(
+        "the record at {at} has {size} bytes; Kerolox takes records of up to {RECORD_MAX} bytes, and leaves this directory as it is"
+    )]
+    RecordTooLarge { at: PhysicalOffset, size: usize },
 }
 
 pub(crate) fn failed(what: impl Into<String>) -> impl FnOnce(io::Error) -> RecoverError {
@@ -194,10 +200,55 @@ pub fn is_proven(
     position: PhysicalOffset,
 ) -> Result<bool, RecoverError> {
     let mut walk = Walk::new(files, identity, Some(Origin::file(position)));
-    (walk.proof, walk.proof_wanted) = (PhysicalOffset(0), position);
+    (walk.proof, walk.proof_wanted) = (files.adopted().end(), position);
     walk.find_proof(position)?;
     Ok(walk.proof >= position)
 }
+
+/// State changes that go into the log at a start, before anybody else writes: what was agreed on with
+/// another broker's tables. All are believed after a crash once [`Additions::finish`] returned.
+pub struct Additions<'a> {
+    files: &'a Files,
+    log: Appender,
+    resume: Resume,
+    /// The older first.
+    dirty: Vec<Arc<dyn DiskFile>>,
+}
+
+impl<'a> Additions<'a> {
+    /// Goes on behind what recovery found.
+    pub fn new(files: &'a Files, identity: &Identity, resume: Resume) -> Additions<'a> {
+        let log = Appender::new(*identity, files.file_size(), resume);
+        Additions { files, log, resume, dirty: Vec::new() }
+    }
+
+    /// Adds a state change.
+    pub fn add(&mut self, change: &[u8]) -> io::Result<()> {
+        self.log.change(change);
+        if self.log.has_closed() { self.write() } else { Ok(()) }
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        for round in self.log.take_rounds() {
+            let (file, place) = self.files.at_or_make(round.begin)?;
+            file.write_at(&[&round.bytes], place)?;
+            if place == 0 || self.dirty.is_empty() {
+                self.dirty.push(file);
+            }
+            self.resume.next = round.next;
+        }
+        self.resume.before = self.log.before();
+        Ok(())
+    }
+
+    /// Writes and syncs what is left. Returns where the log goes on.
+    pub fn finish(mut self) -> io::Result<Resume> {
+        self.write()?;
+        self.dirty.iter().try_for_each(|file| file.sync())?;
+        Ok(self.resume)
+    }
+}
+
 /// Writes and syncs a seal at the new end. Returns where the log goes on, and where the bytes of
 /// the seal end.
 fn seal_end(

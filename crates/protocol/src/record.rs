@@ -239,6 +239,11 @@ pub fn stored_at(bytes: &[u8]) -> Option<i64> {
 }
 
 impl<'a> View<'a> {
+    /// Whether the body is the one that was stored.
+    pub fn has_sound_body(&self) -> bool {
+        crc32fast::hash(self.body) & MASK_CRC == self.body_crc
+    }
+
     /// Reads the record at the start of `bytes`; what follows it is not looked at. Checks the
     /// structure, not the CRC.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, RecordError> {

@@ -6,29 +6,34 @@
 use std::fs::{File, TryLockError};
 use std::io;
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use kerolox_engine::apache::adopt::{self, AdoptError, Adoption};
+use kerolox_engine::apache::{leave, queues};
 use kerolox_engine::keeper::{Found, Keeper, KeeperError, Watch};
 use kerolox_engine::lost_delays::LostDelays;
 use kerolox_engine::state::ProgressFn;
-use kerolox_engine::{Config, Engine};
-use kerolox_log::append::Appender;
+use kerolox_engine::{Config, Engine, State};
+use kerolox_log::append::{Appender, Resume};
 use kerolox_log::disk::{Disk, real::RealDisk, slow::Slow};
 use kerolox_log::files::Files;
 use kerolox_log::identity::{self, Identity, IdentityError};
-use kerolox_log::recover::{self, Lost, RecoverError, Report};
+use kerolox_log::index::lookup::Blocks;
+use kerolox_log::recover::{self, Additions, Lost, RecoverError, Report};
 use kerolox_namesrv::{Advertised, KvChange, LocalBroker, Names};
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Clock;
 use crate::core::Shared;
 use crate::housekeeping::Housekeeping;
 use crate::http::{Progress, Subject};
-use crate::limits::{DESCRIPTORS_RESERVED, READERS};
+use crate::limits::{DESCRIPTORS_RESERVED, LEAVE_MESSAGES_MAX, LEAVE_QUEUES_MAX, READERS};
 use crate::listen::{accept, bind, bind_with_vip};
 use crate::logger::Logger;
 use crate::options::{Options, Ports};
@@ -52,6 +57,8 @@ pub enum StartError {
     Recover(#[from] RecoverError),
     #[error("{0}")]
     Keeper(#[from] KeeperError),
+    #[error("{0}")]
+    Adopt(#[from] AdoptError),
     #[error("{what}: {source}")]
     Io { what: String, source: io::Error },
 }
@@ -64,6 +71,9 @@ impl StartError {
             | StartError::Recover(RecoverError::Io { source, .. })
             | StartError::Recover(RecoverError::SetAside { source, .. })
             | StartError::Keeper(KeeperError::Io { source, .. })
+            | StartError::Adopt(AdoptError::Io(source))
+            | StartError::Adopt(AdoptError::Log(RecoverError::Io { source, .. }))
+            | StartError::Adopt(AdoptError::Log(RecoverError::SetAside { source, .. }))
             | StartError::Io { source, .. } => Some(source),
             _ => None,
         }
@@ -95,6 +105,8 @@ pub struct Server {
     pub recovery_time: Duration,
     /// Messages in the index.
     pub indexed: u64,
+    blocks: Arc<Blocks>,
+    data_dir: PathBuf,
     _lock: File,
 }
 
@@ -228,6 +240,7 @@ impl Server {
         files.claim(end);
         let registrar = Registrar::new(&options, ports, shared.clone());
         let retention = shared.with_core(|core, _| settings::retention(&core.settings.now()));
+        let data_dir = options.data_dir.clone();
         let housekeeping = Housekeeping {
             shared: shared.clone(),
             files,
@@ -268,12 +281,15 @@ impl Server {
             lost_delays: LostDelays::default(),
             recovery_time: Duration::ZERO,
             indexed: 0,
+            blocks,
+            data_dir,
             _lock: lock,
         })
     }
 
     /// Stops: no new connections, waiting pulls answered, everything written and synced, replies
-    /// sent. True if the log is whole.
+    /// sent; and leaves the directory to Apache's broker, if that takes but a moment. True if the log is
+    /// whole.
     pub fn stop(mut self) -> bool {
         if let Some(stop) = self.stop_accepting.take() {
             let _ = stop.send(());
@@ -294,7 +310,44 @@ impl Server {
             thread.thread().unpark();
             whole &= join(Some(thread));
         }
-        whole && self.shared.failed().is_none()
+        whole &= self.shared.failed().is_none();
+        if whole && self.shared.roles.broker {
+            self.leave();
+        }
+        whole
+    }
+
+    /// Leaves the directory to whatever broker starts next.
+    fn leave(&self) {
+        let (blocks, dir) = (&self.blocks, &self.data_dir);
+        let (end, now) = (self.shared.confirmed(), self.shared.clock.now_ms());
+        let left = self.shared.with_core(|core, _| {
+            let amount = leave::amount(&core.engine.state);
+            if amount.messages > LEAVE_MESSAGES_MAX || amount.queues > LEAVE_QUEUES_MAX {
+                return Ok(Some(amount));
+            }
+            let terms = leave::Terms {
+                queue_file_bytes: core
+                    .settings
+                    .now()
+                    .number("mappedFileSizeConsumeQueue")
+                    .next_multiple_of(queues::ENTRY),
+                delay_levels_ms: core.engine.config.delay_levels_ms.clone(),
+                now,
+            };
+            leave::leave(blocks, dir, &core.engine.state, end, &terms).map(|()| None)
+        });
+        match left {
+            Ok(None) => tracing::debug!("the directory is left to whatever broker starts next"),
+            Ok(Some(leave::Amount { messages, queues })) => tracing::info!(
+                messages,
+                queues,
+                "Kerolox keeps the directory; kerolox log hand-over leaves it to Apache's broker"
+            ),
+            Err(error) => {
+                tracing::error!(%error, "Kerolox keeps the directory: what Apache's broker needs cannot be written");
+            }
+        }
     }
 
     /// Why the log failed, if it did. Nothing is acknowledged any more then.
@@ -364,7 +417,14 @@ fn lock_directory(dir: &Path) -> Result<File, StartError> {
         .open(dir.join("lock"))
         .map_err(io_error(format!("the data directory {shown} cannot be written")))?;
     match lock.try_lock() {
-        Ok(()) => Ok(lock),
+        // Apache's broker takes another kind of lock on the same file.
+        Ok(()) => match rustix::fs::fcntl_lock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(lock),
+            Err(Errno::AGAIN | Errno::ACCESS) => Err(StartError::Locked { dir: shown }),
+            Err(error) => {
+                Err(StartError::Io { what: format!("locking {shown}"), source: error.into() })
+            }
+        },
         Err(TryLockError::WouldBlock) => Err(StartError::Locked { dir: shown }),
         Err(TryLockError::Error(source)) => {
             Err(StartError::Io { what: format!("locking {shown}"), source })
@@ -391,6 +451,8 @@ fn recover(
     let files = Files::open(disk.clone(), dir, file_size)
         .map_err(io_error(format!("opening the commit log in {}", dir.display())))?;
     let files = Arc::new(files);
+    let adoption =
+        Adoption::begin(&files, dir, identity, &mut |done, total| progress.set(done, total))?;
     let mut watch = StartWatch(progress.clone());
     let mut config = Config::default();
     settings::fill_engine(&mut config, &options.values, 0);
@@ -404,6 +466,11 @@ fn recover(
     state.on_progress = Some(ProgressFn(Box::new(move |done, total| progress.set(done, total))));
     let (resume, report) = recover::recover(&files, dir, &identity, origin, &mut state)?;
     state.on_progress = None;
+    let resume = match &adoption {
+        Some(adoption) => take_over(adoption, &files, &identity, &config, &mut state, resume)?,
+        None => resume,
+    };
+    adopt::take(&*disk, dir).map_err(io_error(format!("taking {}", dir.display())))?;
     let lost_delays = keeper.settle(&mut state)?;
     report.lost.iter().for_each(log_lost);
     if state.unknown_changes > 0 {
@@ -427,6 +494,31 @@ fn recover(
         engine.put_setting(&key, None, now);
     }
     Ok(Recovered { engine, files, keeper, settings, report, lost_delays })
+}
+
+/// Puts into the log, and into the state, what Apache's broker said.
+fn take_over(
+    adoption: &Adoption,
+    files: &Files,
+    identity: &Identity,
+    config: &Config,
+    state: &mut State,
+    resume: Resume,
+) -> Result<Resume, StartError> {
+    let mut additions = Additions::new(files, identity, resume);
+    adoption
+        .settle(state, config, &mut |change| additions.add(change))
+        .and_then(|()| additions.finish())
+        .inspect(|_| {
+            let Adoption { from, end, found, cut, .. } = adoption;
+            tracing::info!(from = from.0, end = end.0, found.records, "taken over from Apache's broker");
+            found.lost.iter().for_each(log_lost);
+            if let Some(cut) = cut {
+                tracing::warn!(from = cut.from.0, bytes = cut.bytes, set_aside = %cut.set_aside.display(), "what stood behind the last good record was set aside");
+            }
+            adoption.notes(state).iter().for_each(|note| tracing::warn!("{note}"));
+        })
+        .map_err(io_error("taking the directory over from Apache's broker"))
 }
 
 /// Tells how far the making of index blocks is.

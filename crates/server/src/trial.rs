@@ -94,9 +94,18 @@ impl Disk for Failing {
         self.0.remove(path)
     }
 
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        self.0.remove_dir(dir)
+    }
+
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         fails()?;
         self.0.sync_dir(dir)
+    }
+
+    fn sync_all(&self, dir: &Path) -> io::Result<()> {
+        fails()?;
+        self.0.sync_all(dir)
     }
 
     fn space(&self, dir: &Path) -> io::Result<Space> {

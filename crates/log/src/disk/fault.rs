@@ -312,7 +312,7 @@ impl State {
 impl Disk for FaultDisk {
     fn create_dir(&self, dir: &Path) -> io::Result<()> {
         // Folders are taken as durable: each is synced by its maker, and an empty one is no loss.
-        self.0.lock().dirs.insert(dir.to_owned());
+        self.0.lock().dirs.extend(dir.ancestors().map(Path::to_owned));
         Ok(())
     }
 
@@ -326,7 +326,9 @@ impl Disk for FaultDisk {
             path.file_name().filter(|_| inside).map(|n| n.to_string_lossy().into_owned())
         };
         if !state.dirs.contains(dir) {
-            return Err(io::ErrorKind::NotFound.into());
+            let is_file = state.names.contains_key(dir);
+            let why = if is_file { io::ErrorKind::NotADirectory } else { io::ErrorKind::NotFound };
+            return Err(why.into());
         }
         let files = state.names.iter().filter_map(|(path, inode)| {
             let size = state.inodes[*inode].current.len() as u64;
@@ -372,6 +374,14 @@ impl Disk for FaultDisk {
         state.name_change(NameChange::Remove(path.to_owned()))
     }
 
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        if self.list(dir)?.is_empty() {
+            self.0.lock().dirs.remove(dir);
+            return Ok(());
+        }
+        Err(io::ErrorKind::DirectoryNotEmpty.into())
+    }
+
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let state = &mut *self.0.lock();
         if state.change()? {
@@ -383,6 +393,20 @@ impl Disk for FaultDisk {
             change.apply(&mut state.durable_names);
         }
         state.pending_names = rest;
+        Ok(())
+    }
+
+    fn sync_all(&self, _: &Path) -> io::Result<()> {
+        let state = &mut *self.0.lock();
+        if state.change()? {
+            return Err(power_is_off());
+        }
+        for inode in &mut state.inodes {
+            inode.pending.clear();
+            inode.durable = inode.current.clone();
+        }
+        state.pending_names.clear();
+        state.durable_names = state.names.clone();
         Ok(())
     }
 

@@ -44,8 +44,17 @@ impl<D: Disk> Disk for ReadOnly<D> {
         Err(refused())
     }
 
+    fn remove_dir(&self, _: &Path) -> io::Result<()> {
+        Err(refused())
+    }
+
     /// Nothing was changed.
     fn sync_dir(&self, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Nothing was changed.
+    fn sync_all(&self, _: &Path) -> io::Result<()> {
         Ok(())
     }
 

@@ -150,8 +150,18 @@ impl<D: Disk> Disk for Recorded<D> {
         self.record.lock().put(Kind::Remove, path, 0, &[])
     }
 
+    /// Not recorded: a folder is nothing without files.
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        self.disk.remove_dir(dir)
+    }
+
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         sync(&self.record, Kind::SyncDir, dir, || self.disk.sync_dir(dir))
+    }
+
+    /// Not recorded: the log relies on no such call.
+    fn sync_all(&self, dir: &Path) -> io::Result<()> {
+        self.disk.sync_all(dir)
     }
 
     fn space(&self, dir: &Path) -> io::Result<Space> {

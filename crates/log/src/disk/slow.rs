@@ -40,8 +40,18 @@ impl<D: Disk> Disk for Slow<D> {
         self.disk.remove(path)
     }
 
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        self.disk.remove_dir(dir)
+    }
+
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         self.disk.sync_dir(dir)?;
+        sleep(self.added);
+        Ok(())
+    }
+
+    fn sync_all(&self, dir: &Path) -> io::Result<()> {
+        self.disk.sync_all(dir)?;
         sleep(self.added);
         Ok(())
     }

@@ -39,7 +39,9 @@ use crate::rules::{self, Rule};
 use crate::seal;
 
 /// The folder in a data directory.
-pub const DIR: &str = "index";
+pub const DIR: &str = "blocks";
+/// What it was called before it could stand beside the folders of Apache's broker.
+const DIR_BEFORE: &str = "index";
 const MAGIC: [u8; 8] = *b"KEROBLOK";
 const FORMAT_VERSION: u16 = 1;
 const PAGE: usize = 4096;
@@ -391,9 +393,31 @@ pub(super) fn split_changes(mut rest: &[u8]) -> Option<Vec<(u64, Vec<u8>)>> {
     Some(changes)
 }
 
-/// A block's path.
-pub fn path(data_dir: &Path, begin: u64) -> PathBuf {
-    data_dir.join(DIR).join(format!("{begin:020}"))
+/// The folder of the blocks of a data directory, made if it is not there.
+pub fn folder(disk: &dyn Disk, data_dir: &Path) -> io::Result<PathBuf> {
+    let (dir, before) = (data_dir.join(DIR), data_dir.join(DIR_BEFORE));
+    let names = |dir: &Path| match disk.list(dir) {
+        Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        entries => entries.map(|entries| entries.into_iter().map(|e| e.name).collect()),
+    };
+    let is_before = names(&dir)?.is_empty() && names(&before)?.iter().any(|name| is_name(name));
+    if is_before && disk.rename(&before, &dir).is_err() {
+        // A look that changes nothing.
+        return Ok(before);
+    }
+    disk.create_dir(&dir)?;
+    disk.sync_dir(data_dir)?;
+    Ok(dir)
+}
+
+/// Whether a file of this name is a block.
+pub fn is_name(name: &str) -> bool {
+    name.len() == 20 && name.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// A block's path in their folder.
+pub fn path(dir: &Path, begin: u64) -> PathBuf {
+    dir.join(format!("{begin:020}"))
 }
 
 /// An open block.
@@ -408,15 +432,15 @@ pub struct BlockFile<'a> {
 }
 
 impl<'a> BlockFile<'a> {
-    /// Opens the block whose stretch begins at `begin`. `reads` counts the reads of the disk.
+    /// Opens the block in a folder whose stretch begins at `begin`. `reads` counts the reads of the disk.
     pub fn open(
         disk: &dyn Disk,
-        data_dir: &Path,
+        dir: &Path,
         number: &'a [u8; 16],
         begin: u64,
         reads: &'a AtomicU64,
     ) -> Result<Self, BlockError> {
-        let file = match disk.open(&path(data_dir, begin), Open::Read) {
+        let file = match disk.open(&path(dir, begin), Open::Read) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 return Err(BlockError::Missing(begin));
             }

@@ -4,7 +4,7 @@
 //! entries are. Out: a [`NewBlock`]. Runs on housekeeping.
 //!
 //! A stretch ends with the first round that ends [`STRETCH`] bytes behind its begin, or with its
-//! file: always at the same place, however often it is looked at.
+//! file, or with what Apache's broker wrote: always at the same place, however often it is looked at.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -43,7 +43,8 @@ pub fn entry(record: &View<'_>, crc: u32) -> Entry {
 /// Where the stretch that begins at `begin` has to reach, at least.
 pub fn stretch_end(files: &Files, begin: PhysicalOffset) -> PhysicalOffset {
     let file_end = (begin.0 / files.file_size() + 1) * files.file_size();
-    PhysicalOffset(begin.0.saturating_add(STRETCH).min(file_end))
+    let run_end = files.adopted().behind(begin).map_or(u64::MAX, |run| run.end.0);
+    PhysicalOffset(begin.0.saturating_add(STRETCH).min(file_end).min(run_end))
 }
 
 /// Which topic a state change deletes, if it does.

@@ -35,7 +35,7 @@ use crate::seal;
 /// All blocks of a log.
 pub struct Blocks {
     files: Arc<Files>,
-    data_dir: PathBuf,
+    dir: PathBuf,
     identity: Identity,
     deleted: DeletedTopic,
     begins: RwLock<BTreeSet<u64>>,
@@ -54,7 +54,7 @@ pub struct Blocks {
 
 impl std::fmt::Debug for Blocks {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Blocks").field("data_dir", &self.data_dir).finish_non_exhaustive()
+        f.debug_struct("Blocks").field("dir", &self.dir).finish_non_exhaustive()
     }
 }
 
@@ -120,7 +120,7 @@ impl<'a> Of<'a> {
 }
 
 impl Blocks {
-    /// Finds the blocks in `data_dir/index`, which is made if it is not there. `deleted`: which
+    /// Finds the blocks in `data_dir/blocks`, which is made if it is not there. `deleted`: which
     /// topic a state change deletes.
     pub fn open(
         files: Arc<Files>,
@@ -128,16 +128,17 @@ impl Blocks {
         identity: Identity,
         deleted: DeletedTopic,
     ) -> io::Result<Blocks> {
-        let (disk, dir) = (files.disk().clone(), data_dir.join(block::DIR));
-        disk.create_dir(&dir)?;
-        disk.sync_dir(&data_dir)?;
+        let disk = files.disk().clone();
+        let dir = block::folder(&*disk, &data_dir)?;
         remove_temporary(&*disk, &dir)?;
-        let is_name = |name: &String| name.len() == 20 && name.bytes().all(|b| b.is_ascii_digit());
         let names = disk.list(&dir)?.into_iter().map(|entry| entry.name);
-        let begins = names.filter(is_name).filter_map(|name| name.parse().ok()).collect();
+        let begins = names
+            .filter(|name| block::is_name(name))
+            .filter_map(|name| name.parse().ok())
+            .collect();
         Ok(Blocks {
             files,
-            data_dir,
+            dir,
             identity,
             deleted,
             begins: RwLock::new(begins),
@@ -285,7 +286,7 @@ impl Blocks {
             return Err(BlockError::Missing(begin));
         }
         let (disk, number) = (&**self.files.disk(), &self.identity.number);
-        match BlockFile::open(disk, &self.data_dir, number, begin, &self.reads) {
+        match BlockFile::open(disk, &self.dir, number, begin, &self.reads) {
             // It is gone, but nobody deleted it.
             Err(BlockError::Missing(begin)) if is_known() => Err(BlockError::Damaged(begin)),
             block => block,
@@ -302,7 +303,7 @@ impl Blocks {
     /// Writes a block: it is there completely or not at all.
     pub fn add(&self, new: &NewBlock) -> io::Result<()> {
         let bytes = new.encode(&self.identity.number);
-        write_whole(&**self.files.disk(), &block::path(&self.data_dir, new.begin), &bytes)?;
+        write_whole(&**self.files.disk(), &block::path(&self.dir, new.begin), &bytes)?;
         self.begins.write().insert(new.begin);
         let _ =
             self.until.compare_exchange(new.begin, new.end, Ordering::AcqRel, Ordering::Relaxed);
@@ -320,9 +321,9 @@ impl Blocks {
     pub fn remove(&self, begin: u64) -> io::Result<()> {
         self.begins.write().remove(&begin);
         let disk = self.files.disk();
-        match disk.remove(&block::path(&self.data_dir, begin)) {
+        match disk.remove(&block::path(&self.dir, begin)) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
-            _ => disk.sync_dir(&self.data_dir.join(block::DIR)),
+            _ => disk.sync_dir(&self.dir),
         }
     }
 

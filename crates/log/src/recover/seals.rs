@@ -12,13 +12,14 @@ use crate::identity::Identity;
 use crate::limits::ROUND_READ_MAX;
 use crate::seal::{BODY_AT, MAGIC, Seal, SealError};
 
-/// Finds the next good seal whose record begins at or behind `from`: the seal, where its record
-/// ends, and where it begins. Looks for seals alone, to the end of the last file: a message body
-/// may hold a perfect record, but no client knows the log's number.
+/// Finds the next good seal whose record begins at or behind `from`, and before `until`: the seal,
+/// where its record ends, and where it begins. Looks for seals alone, not only to the first zeros: a
+/// message body may hold a perfect record, but no client knows the log's number.
 pub(super) fn next_seal(
     files: &Files,
     identity: &Identity,
     from: PhysicalOffset,
+    until: PhysicalOffset,
 ) -> Result<Option<(Seal, PhysicalOffset, PhysicalOffset)>, RecoverError> {
     let mut needle = MAGIC.to_vec();
     needle.extend_from_slice(&identity.number);
@@ -27,6 +28,9 @@ pub(super) fn next_seal(
     for base in files.bases() {
         if base + file_size <= from.0 {
             continue;
+        }
+        if base >= until.0 {
+            break;
         }
         let Some((file, _)) = files.at(PhysicalOffset(base)) else { continue };
         let mut place = from.0.saturating_sub(base);
@@ -44,6 +48,9 @@ pub(super) fn next_seal(
                 let position = PhysicalOffset(base + at);
                 if position < from {
                     continue;
+                }
+                if position >= until {
+                    return Ok(None);
                 }
                 if let Some((seal, size)) = seal_at(&*file, identity, position, at)? {
                     return Ok(Some((seal, position.plus(size), position)));

@@ -2,6 +2,8 @@
 //!
 //! In: rounds, by [`super::window`]; seals further on, by [`super::seals`]. Out: what a [`Replay`] takes.
 
+use std::sync::Arc;
+
 use kerolox_protocol::names::STATE_TOPIC;
 use kerolox_protocol::record::View;
 
@@ -9,6 +11,7 @@ use super::seals::next_seal;
 use super::window::Window;
 use super::{LOST_MAX, Lost, Origin, RecoverError, Replay};
 use crate::PhysicalOffset;
+use crate::adopted::Adopted;
 use crate::files::Files;
 use crate::identity::Identity;
 use crate::limits::ROUND_READ_MAX;
@@ -17,9 +20,10 @@ use crate::seal::{FLAG_END_OF_FILE, Link, Listed, Seal, SealError, changes, list
 
 /// A walk over the rounds of a log. It changes nothing.
 pub(crate) struct Walk<'a> {
-    files: &'a Files,
+    pub(super) files: &'a Files,
     identity: &'a Identity,
-    window: Window<'a>,
+    adopted: Arc<Adopted>,
+    pub(super) window: Window<'a>,
     pub(crate) begin: PhysicalOffset,
     /// `None`: not known, what the next seal says is taken.
     pub(super) before: Option<Link>,
@@ -34,6 +38,8 @@ pub(crate) struct Walk<'a> {
     pub(super) store_timestamp: i64,
     pub(crate) records: u64,
     pub(crate) lost: Vec<Lost>,
+    /// Bytes to walk at most.
+    pub(super) total: u64,
 }
 
 /// A round whose seal and records agree.
@@ -54,21 +60,25 @@ impl<'a> Walk<'a> {
         let first = files.first().unwrap_or_default();
         let origin = origin.unwrap_or(Origin::file(first));
         let begin = origin.position;
+        let adopted = files.adopted();
+        // Snapshots and index blocks are made only of what was synced, and so is what was adopted.
+        let proof = begin.max(adopted.end());
         Walk {
             files,
             identity,
+            adopted,
             window: Window::new(files, begin),
             begin,
             before: origin.before,
             last_start: origin.start,
-            // Snapshots and index blocks are made only of what was synced.
-            proof: begin,
+            proof,
             proof_is_final: false,
             proof_wanted: PhysicalOffset(u64::MAX),
             start: origin.start,
             store_timestamp: origin.store_timestamp,
             records: 0,
             lost: Vec::new(),
+            total: 0,
         }
     }
 
@@ -87,12 +97,16 @@ impl<'a> Walk<'a> {
     ) -> Result<PhysicalOffset, RecoverError> {
         let mut at = self.begin;
         let last = self.files.bases().last().map_or(0, |base| base + self.files.file_size());
-        let total = last.saturating_sub(self.begin.0);
+        self.total = last.saturating_sub(self.begin.0);
         loop {
             if at >= until || replay.has_enough() {
                 return Ok(at);
             }
-            replay.progress(at.0 - self.begin.0, total);
+            if let Some(run) = self.adopted.at(at) {
+                at = self.walk_run(run, at, until, replay)?;
+                continue;
+            }
+            replay.progress(at.0 - self.begin.0, self.total);
             match self.round_at(at)? {
                 Found::Good(round) => {
                     self.replay_round(at, &round, replay);
@@ -203,7 +217,9 @@ impl<'a> Walk<'a> {
     pub(super) fn find_proof(&mut self, at: PhysicalOffset) -> Result<(), RecoverError> {
         let mut from = at;
         while !self.proof_is_final && self.proof < self.proof_wanted {
-            let Some((seal, end, _)) = next_seal(self.files, self.identity, from)? else {
+            let to_the_end = PhysicalOffset(u64::MAX);
+            let Some((seal, end, _)) = next_seal(self.files, self.identity, from, to_the_end)?
+            else {
                 self.proof_is_final = true;
                 break;
             };
@@ -223,12 +239,20 @@ impl<'a> Walk<'a> {
         replay: &mut dyn Replay,
     ) -> Result<Option<PhysicalOffset>, RecoverError> {
         let mut from = at;
+        // What another broker wrote has no seals, and stands by itself.
+        let run = self.adopted.behind(at).map(|run| run.begin);
+        let until = run.unwrap_or(PhysicalOffset(u64::MAX));
         let (seal, seal_end, seal_at) = loop {
-            match next_seal(self.files, self.identity, from)? {
+            match next_seal(self.files, self.identity, from, until)? {
                 Some(found) if found.0.begin >= at => break found,
                 // Its round began before: it is not the one at which the walk goes on.
                 Some((_, end, _)) => from = end,
-                None => return Ok(None),
+                None => {
+                    if let Some(run) = run {
+                        self.lose(at, run, "records and state changes");
+                    }
+                    return Ok(run);
+                }
             }
         };
         if seal.begin == at {
@@ -244,7 +268,7 @@ impl<'a> Walk<'a> {
         Ok(Some(seal.begin))
     }
 
-    fn lose(&mut self, begin: PhysicalOffset, end: PhysicalOffset, what: &'static str) {
+    pub(super) fn lose(&mut self, begin: PhysicalOffset, end: PhysicalOffset, what: &'static str) {
         if self.lost.len() < LOST_MAX {
             self.lost.push(Lost { begin, end, what });
         }

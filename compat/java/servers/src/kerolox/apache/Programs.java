@@ -17,12 +17,15 @@ import java.util.stream.Stream;
 
 /** Servers of both kinds, on free ports of the loopback address, ended and deleted at the end. */
 final class Programs implements AutoCloseable {
+    private static final String BROKER = "org.apache.rocketmq.broker.BrokerStartup";
+    private static final String NAMESRV = "org.apache.rocketmq.namesrv.NamesrvStartup";
     private static final Duration START = Duration.ofSeconds(120);
     /** What Apache's programs need from a JDK of today. */
     private static final List<String> JAVA_FLAGS = List.of(
             "-XX:+IgnoreUnrecognizedVMOptions",
             "--add-exports=java.base/jdk.internal.ref=ALL-UNNAMED",
             "--add-opens=java.base/sun.nio.ch=ALL-UNNAMED",
+            "--add-opens=java.base/java.nio=ALL-UNNAMED",
             "--add-opens=java.base/java.lang=ALL-UNNAMED");
 
     /** A running program. */
@@ -95,18 +98,13 @@ final class Programs implements AutoCloseable {
 
     /** `kerolox ROLE` with further arguments. */
     Program kerolox(String role, String... more) {
-        Path dir = newDir();
+        return keroloxOn(newDir(), role, more);
+    }
+
+    /** `kerolox ROLE` on a folder that another program may have had; the data directory is `store` in it. */
+    Program keroloxOn(Path dir, String role, String... more) {
         Path ports = dir.resolve("ports.json");
-        List<String> command = new ArrayList<>(List.of(binary(), role, "--data-dir", dir.resolve("data").toString(),
-                "--http-port=0", "--ports-file", ports.toString()));
-        if (!role.equals("broker")) {
-            command.add("--namesrv-port=0");
-        }
-        if (!role.equals("namesrv")) {
-            command.addAll(List.of("--broker-port=0", "--grpc-port=0", "--proxy-port=0"));
-        }
-        command.addAll(List.of(more));
-        Process process = start(command, dir);
+        Process process = keroloxStarting(dir, role, more);
         until("the ports file", START, () -> alive(process, dir) && Files.exists(ports));
         try {
             String json = Files.readString(ports);
@@ -116,18 +114,53 @@ final class Programs implements AutoCloseable {
         }
     }
 
+    /** The same, as soon as the process is there. */
+    Process keroloxStarting(Path dir, String role, String... more) {
+        Path ports = dir.resolve("ports.json");
+        delete(ports);
+        List<String> command = new ArrayList<>(List.of(binary(), role, "--data-dir", dir.resolve("store").toString(),
+                "--http-port=0", "--ports-file", ports.toString()));
+        if (!role.equals("broker")) {
+            command.add("--namesrv-port=0");
+        }
+        if (!role.equals("namesrv")) {
+            command.addAll(List.of("--broker-port=0", "--grpc-port=0", "--proxy-port=0"));
+        }
+        command.addAll(List.of(more));
+        return start(command, dir);
+    }
+
     /** Apache's name server. */
     Program apacheNamesrv() {
         Path dir = newDir();
         int port = freePort(1);
         write(dir.resolve("namesrv.properties"), "listenPort=" + port + "\n");
-        Process process = java(dir, "256m", "org.apache.rocketmq.namesrv.NamesrvStartup", "-c", "namesrv.properties");
+        Process process = startJava(dir, "256m", NAMESRV, "-c", "namesrv.properties");
+        awaitBoot(process, dir, NAMESRV);
         return added(new Program(process, dir, port, 0));
     }
 
     /** Apache's broker; `more` are further lines of its configuration. */
     Program apacheBroker(String name, String namesrv, String... more) {
-        Path dir = newDir();
+        return apacheBrokerOn(newDir(), name, namesrv, more);
+    }
+
+    /** Apache's broker on a folder that another program may have had. */
+    Program apacheBrokerOn(Path dir, String name, String namesrv, String... more) {
+        int port = configure(dir, name, namesrv, more);
+        Process process = startJava(dir, "1g", BROKER, "-c", "broker.conf");
+        awaitBoot(process, dir, BROKER);
+        return added(new Program(process, dir, 0, port));
+    }
+
+    /** The same, as soon as the process is there. */
+    Process apacheBrokerStarting(Path dir, String name, String namesrv, String... more) {
+        configure(dir, name, namesrv, more);
+        return startJava(dir, "1g", BROKER, "-c", "broker.conf");
+    }
+
+    /** Writes a configuration, and returns the port in it. */
+    private static int configure(Path dir, String name, String namesrv, String... more) {
         int port = freePort(3) + 2;
         Path store = dir.resolve("store");
         write(dir.resolve("broker.conf"), "brokerClusterName=DefaultCluster\nbrokerName=" + name
@@ -135,8 +168,7 @@ final class Programs implements AutoCloseable {
                 + "\nstorePathRootDir=" + store + "\nstorePathCommitLog=" + store + "/commitlog\n"
                 + "mappedFileSizeCommitLog=67108864\ndiskMaxUsedSpaceRatio=95\nwaitTimeMillsInSendQueue=20000\n"
                 + String.join("\n", more) + "\n");
-        Process process = java(dir, "1g", "org.apache.rocketmq.broker.BrokerStartup", "-c", "broker.conf");
-        return added(new Program(process, dir, 0, port));
+        return port;
     }
 
     @Override
@@ -203,7 +235,7 @@ final class Programs implements AutoCloseable {
         return program;
     }
 
-    private Process java(Path dir, String heap, String main, String... arguments) {
+    private static Process startJava(Path dir, String heap, String main, String... arguments) {
         List<String> command = new ArrayList<>(List.of(
                 Path.of(System.getProperty("java.home"), "bin", "java").toString(), "-Xmx" + heap,
                 "-XX:TieredStopAtLevel=1", "-Duser.home=" + dir, "-cp", System.getProperty("java.class.path")));
@@ -215,9 +247,24 @@ final class Programs implements AutoCloseable {
         } catch (IOException e) {
             throw new UncheckedIOException(e);
         }
-        Process process = start(command, dir);
+        // 4.9.8 wants a file that says what it logs.
+        write(dir.resolve("conf/logback_broker.xml"), "<configuration><appender name='out'"
+                + " class='ch.qos.logback.core.ConsoleAppender'><encoder><pattern>%d %p %t - %m%n</pattern></encoder>"
+                + "</appender><root level='WARN'><appender-ref ref='out'/></root></configuration>\n");
+        delete(dir.resolve("log"));
+        return start(command, dir);
+    }
+
+    private static void awaitBoot(Process process, Path dir, String main) {
         until(main, START, () -> alive(process, dir) && log(dir).contains("boot success"));
-        return process;
+    }
+
+    private static void delete(Path path) {
+        try {
+            Files.deleteIfExists(path);
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
+        }
     }
 
     private static Process start(List<String> command, Path dir) {

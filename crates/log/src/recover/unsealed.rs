@@ -1,0 +1,266 @@
+//! What Apache's broker wrote: records without seals.
+//!
+//! In: the files as that broker left them. Out, when a directory changes hands: the runs of records that may
+//! be believed ([`find`]), and a log that ends behind them ([`end_with`]). Later, on every walk: the records
+//! of such a run, into a [`Replay`].
+//!
+//! Without seals nothing proves where the log ended but the time in that broker's `checkpoint`: all records
+//! up to it were on the disk. A bad record before it is damage, and the walk goes on where a queue of that
+//! broker names the next record, or with the next file; behind it, it is the end.
+
+use std::io;
+use std::path::Path;
+
+use kerolox_protocol::names::STATE_TOPIC;
+use kerolox_protocol::record::{
+    BLANK_SIZE, MAGIC_BLANK, MAGIC_V1, MAGIC_V2, PHYSICAL_OFFSET_AT, SIZE_MIN, View, peek,
+    sys_flag, write_blank,
+};
+
+use super::window::Window;
+use super::{
+    Cut, LOST_MAX, Lost, RecoverError, Replay, Walk, clear_behind, failed, fill_up, rewrite,
+    set_aside, stale_pages,
+};
+use crate::PhysicalOffset;
+use crate::adopted::Run;
+use crate::files::Files;
+use crate::limits::RECORD_MAX;
+
+/// Where fewer bytes are left in a file, the log goes on with the next one: a round must fit.
+const ROOM_MIN: u64 = 4096;
+
+/// What stands at a position of a run.
+enum Next<'a> {
+    Record(View<'a>),
+    /// The record's frame is whole, its content is not as it was.
+    Damaged(View<'a>),
+    /// The next file begins here.
+    Blank(PhysicalOffset),
+    Bad,
+}
+
+fn next<'a>(
+    files: &Files,
+    window: &'a mut Window<'_>,
+    at: PhysicalOffset,
+) -> Result<Next<'a>, RecoverError> {
+    let room = files.file_size() - at.0 % files.file_size();
+    let head = window.bytes(at, BLANK_SIZE)?.and_then(peek);
+    if head.is_some_and(|(size, magic)| magic == MAGIC_BLANK && u64::from(size) == room) {
+        return Ok(Next::Blank(at.plus(room)));
+    }
+    match window.record(at, 0)? {
+        Some(record) if record.physical_offset != at.0 => Ok(Next::Bad),
+        Some(record) if record.has_sound_body() => Ok(Next::Record(record)),
+        Some(record) => Ok(Next::Damaged(record)),
+        None => Ok(Next::Bad),
+    }
+}
+
+/// What Apache's broker wrote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    pub runs: Vec<Run>,
+    /// Where the log ends.
+    pub end: PhysicalOffset,
+    /// What lies behind may not have been on the disk.
+    pub synced: PhysicalOffset,
+    pub records: u64,
+    pub lost: Vec<Lost>,
+}
+
+/// Helps to find it.
+pub trait Guide {
+    /// Where the next record behind a position stands, as far as somebody knows.
+    fn named(&mut self, behind: PhysicalOffset) -> io::Result<Option<PhysicalOffset>>;
+    /// A record of a run.
+    fn record(&mut self, record: &View<'_>);
+    /// Bytes read, and to read at most.
+    fn progress(&mut self, done: u64, total: u64);
+}
+
+/// Finds what Apache's broker wrote from a position on. `checkpoint`: all records stored before, in ms,
+/// were on the disk. Changes nothing.
+pub fn find(
+    files: &Files,
+    from: PhysicalOffset,
+    checkpoint: i64,
+    guide: &mut dyn Guide,
+) -> Result<Found, RecoverError> {
+    let mut window = Window::new(files, from);
+    let mut found =
+        Found { runs: Vec::new(), end: from, synced: from, records: 0, lost: Vec::new() };
+    let last = files.bases().last().map_or(0, |base| base + files.file_size());
+    let total = last.saturating_sub(from.0);
+    let (mut at, mut begin, mut time) = (from, from, i64::MIN);
+    loop {
+        guide.progress(at.0 - from.0, total);
+        let stored = match next(files, &mut window, at)? {
+            Next::Record(record) => {
+                let size = record.bytes.len();
+                refuse_too_large(at, size)?;
+                guide.record(&record);
+                Some((record.store_timestamp, size))
+            }
+            Next::Blank(behind) => {
+                at = behind;
+                continue;
+            }
+            Next::Damaged(_) => None,
+            Next::Bad => {
+                let head = window.bytes(at, HEAD_SIZE)?;
+                refuse_too_large(at, head.and_then(|head| size_of(head, at)).unwrap_or(0))?;
+                None
+            }
+        };
+        if let Some((stored, size)) = stored {
+            found.records += 1;
+            time = time.max(stored);
+            at = at.plus(size as u64);
+            if time < checkpoint {
+                found.synced = at;
+            }
+            continue;
+        }
+        let behind = if time < checkpoint { go_on(files, at, guide)? } else { None };
+        found.runs.push(Run { begin, end: at });
+        let Some(behind) = behind else {
+            if time < checkpoint {
+                lose(&mut found.lost, at, at, "the end of the log");
+            }
+            found.end = at;
+            found.runs.retain(|run| run.begin < run.end);
+            return Ok(found);
+        };
+        lose(&mut found.lost, at, behind, "records");
+        (begin, at) = (behind, behind);
+    }
+}
+
+/// Bytes of a record up to its body.
+const HEAD_SIZE: usize = 112;
+
+/// The size that a record's first bytes tell, if they agree with each other and with its place.
+fn size_of(head: &[u8], at: PhysicalOffset) -> Option<usize> {
+    let (size, magic) = peek(head)?;
+    let word = |at: usize| head.get(at..)?.first_chunk().map(|b| u32::from_be_bytes(*b));
+    let place = head.get(PHYSICAL_OFFSET_AT..)?.first_chunk().map(|b| u64::from_be_bytes(*b));
+    let sys_flag = word(36)? as i32;
+    let hosts = [sys_flag::BORN_HOST_V6, sys_flag::STORE_HOST_V6];
+    let longer = hosts.iter().filter(|bit| sys_flag & **bit != 0).count() * 12;
+    // Topic and properties are all that stands behind the body.
+    let rest = size.checked_sub(word(84 + longer)?)? as usize;
+    let agrees = (SIZE_MIN..SIZE_MIN + longer + (64 << 10)).contains(&rest);
+    let is_record = magic == MAGIC_V1 || magic == MAGIC_V2;
+    (is_record && place == Some(at.0) && agrees).then_some(size as usize)
+}
+
+/// A record that is larger than any that this release can serve must not pass for damage.
+fn refuse_too_large(at: PhysicalOffset, size: usize) -> Result<(), RecoverError> {
+    if size <= RECORD_MAX { Ok(()) } else { Err(RecoverError::RecordTooLarge { at, size }) }
+}
+
+fn lose(lost: &mut Vec<Lost>, begin: PhysicalOffset, end: PhysicalOffset, what: &'static str) {
+    if lost.len() < LOST_MAX {
+        lost.push(Lost { begin, end, what });
+    }
+}
+
+/// Where a good record stands behind damage: at a place that a queue names, or at the begin of a file.
+fn go_on(
+    files: &Files,
+    at: PhysicalOffset,
+    guide: &mut dyn Guide,
+) -> Result<Option<PhysicalOffset>, RecoverError> {
+    let mut behind = at;
+    loop {
+        let by_queue = guide.named(behind).map_err(failed("reading the consume queues"))?;
+        let mut bases = files.bases().into_iter().map(PhysicalOffset);
+        let by_file = bases.find(|base| *base > behind);
+        let Some(next_one) = by_queue.into_iter().chain(by_file).min() else { return Ok(None) };
+        let mut window = Window::new(files, next_one);
+        if let Next::Record(_) = next(files, &mut window, next_one)? {
+            return Ok(Some(next_one));
+        }
+        behind = next_one;
+    }
+}
+
+/// Makes `end` the end of the log: what stands behind is set aside and cleared; what may be in the page
+/// cache alone is written once more and synced. Returns where the log goes on, which is the next file if
+/// there is little room in this one, and what was cut.
+pub fn end_with(
+    files: &Files,
+    data_dir: &Path,
+    synced: PhysicalOffset,
+    end: PhysicalOffset,
+) -> Result<(PhysicalOffset, Option<Cut>), RecoverError> {
+    let stale = stale_pages(files, end, |_, _| Ok(())).map_err(failed("reading the log's end"))?;
+    let cut = if stale > 0 { Some(set_aside(files, data_dir, end, stale)?) } else { None };
+    rewrite(files, synced, end).map_err(failed("writing the log's end once more"))?;
+    if stale > 0 {
+        clear_behind(files, end).map_err(failed("clearing the log behind its end"))?;
+    } else {
+        fill_up(files, end).map_err(failed("making the log's last file whole"))?;
+    }
+    let next = close_file(files, end).map_err(failed("closing the log's last file"))?;
+    Ok((next, cut))
+}
+
+/// Writes the blank, as Apache's broker would, where no round fits any more.
+fn close_file(files: &Files, end: PhysicalOffset) -> io::Result<PhysicalOffset> {
+    let room = files.file_size() - end.0 % files.file_size();
+    let Some((file, place)) = files.at(end).filter(|_| room < ROOM_MIN) else { return Ok(end) };
+    if room >= BLANK_SIZE as u64 {
+        let mut blank = Vec::with_capacity(BLANK_SIZE);
+        write_blank(room as usize, &mut blank);
+        file.write_at(&[&blank], place)?;
+        file.sync()?;
+    }
+    Ok(end.plus(room))
+}
+
+impl Walk<'_> {
+    /// Replays a run from a position on, to its end or to `until`, and returns where it is.
+    pub(super) fn walk_run(
+        &mut self,
+        run: Run,
+        mut at: PhysicalOffset,
+        until: PhysicalOffset,
+        replay: &mut dyn Replay,
+    ) -> Result<PhysicalOffset, RecoverError> {
+        while at < until.min(run.end) && !replay.has_enough() {
+            replay.progress(at.0 - self.begin.0, self.total);
+            let behind = match next(self.files, &mut self.window, at)? {
+                Next::Record(record) => {
+                    self.store_timestamp = self.store_timestamp.max(record.store_timestamp);
+                    // What another log's Kerolox wrote is neither seal nor message here.
+                    if record.topic != STATE_TOPIC {
+                        self.records += 1;
+                        replay.record(&record, crate::record_crc(record.bytes));
+                    }
+                    at = at.plus(record.bytes.len() as u64);
+                    continue;
+                }
+                Next::Blank(behind) => {
+                    at = behind.min(run.end);
+                    continue;
+                }
+                Next::Damaged(record) => {
+                    let behind = at.plus(record.bytes.len() as u64);
+                    replay.lost(&record);
+                    behind
+                }
+                Next::Bad => {
+                    let file_size = self.files.file_size();
+                    PhysicalOffset((at.0 / file_size + 1) * file_size)
+                }
+            };
+            let behind = behind.min(run.end);
+            self.lose(at, behind, "records");
+            at = behind;
+        }
+        Ok(at)
+    }
+}
