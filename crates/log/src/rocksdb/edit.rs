@@ -58,6 +58,13 @@ mod further {
     pub(super) const MUST_BE_KNOWN: u32 = 0x40;
 }
 
+/// What each list of files says, in one record or another: RocksDB opens no database without.
+const EVERYWHERE: [(u32, &str); 3] = [
+    (tag::LOG, "the first log"),
+    (tag::NEXT_FILE, "the next number of a file"),
+    (tag::LAST_SEQUENCE, "the last number of a change"),
+];
+
 /// Where a table is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct TableFile {
@@ -81,6 +88,8 @@ pub(super) struct Files {
     pub(super) families: BTreeMap<u32, Family>,
     /// Older logs are not needed.
     pub(super) log: u64,
+    /// What every list says somewhere, and was not yet said.
+    missing: Vec<(u32, &'static str)>,
     /// Changes that count only with those that follow.
     waiting: Vec<Edit>,
 }
@@ -97,12 +106,19 @@ struct Edit {
     tables: Vec<(u64, TableFile)>,
     /// How many follow that count only with this one.
     group: Option<u32>,
+    /// Which tags of [`EVERYWHERE`] it has.
+    said: Vec<u32>,
 }
 
 impl Default for Files {
     fn default() -> Self {
         let family = Family { name: DEFAULT.to_vec(), ..Family::default() };
-        Files { families: BTreeMap::from([(0, family)]), log: 0, waiting: Vec::new() }
+        Files {
+            families: BTreeMap::from([(0, family)]),
+            log: 0,
+            missing: EVERYWHERE.to_vec(),
+            waiting: Vec::new(),
+        }
     }
 }
 
@@ -124,7 +140,16 @@ impl Files {
         std::mem::take(&mut self.waiting).into_iter().try_for_each(|edit| self.apply(edit))
     }
 
+    /// Whether the list says all that a list must say: an end that is torn may have taken it along.
+    pub(super) fn check(&self) -> Result<(), Refusal> {
+        match self.missing.first() {
+            None => Ok(()),
+            Some((_, what)) => Err(Refusal::damaged(&format!("{what} is missing"))),
+        }
+    }
+
     fn apply(&mut self, edit: Edit) -> Result<(), Refusal> {
+        self.missing.retain(|(tag, _)| !edit.said.contains(tag));
         self.log = self.log.max(edit.log_needed);
         let id = edit.family;
         if let Some(name) = edit.new {
@@ -168,6 +193,9 @@ impl Edit {
     }
 
     fn field(&mut self, tag: u32, rest: &mut Cursor<'_>) -> Result<(), Refusal> {
+        if EVERYWHERE.iter().any(|(known, _)| *known == tag) && !self.said.contains(&tag) {
+            self.said.push(tag);
+        }
         match tag {
             tag::ORDER => {
                 let name = rest.string()?;
@@ -285,6 +313,15 @@ mod tests {
         let whole = files(&[first, last]).expect("sound");
         assert_eq!((whole.families[&0].log, whole.log), (8, 5));
         check(&[first, b"\x02\x09"], "changes that belong together are not together");
+    }
+
+    #[test]
+    fn a_list_that_says_too_little() {
+        let mut files = files(&[b"\x02\x07", b"\x04\x09"]).expect("sound");
+        let refused = files.check().expect_err("incomplete").to_string();
+        assert_eq!(refused, "the next number of a file is missing");
+        files.take(b"\x03\x09").expect("sound");
+        files.check().expect("complete");
     }
 
     #[test]

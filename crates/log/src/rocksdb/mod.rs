@@ -116,14 +116,10 @@ fn number(digits: &str) -> Option<u64> {
 fn files(disk: &dyn Disk, path: &Path, budget: &mut Budget) -> Result<edit::Files, Refusal> {
     let mut records = Records::new(disk.open(path, Open::Read)?, Damage::Refuse);
     let mut files = edit::Files::default();
-    let mut is_empty = true;
     while let Some(record) = records.next(budget)? {
         files.take(&record)?;
-        is_empty = false;
     }
-    if is_empty {
-        return Err(Refusal::damaged("the list of files is empty"));
-    }
+    files.check()?;
     Ok(files)
 }
 
