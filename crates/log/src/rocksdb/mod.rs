@@ -4,16 +4,16 @@
 //! In: the folder of a database that nobody has open. Out: its entries, as RocksDB would show them after it
 //! recovered: what only the write-ahead logs say counts, and an end of them that is torn does not.
 //!
-//! - [`cursor`]: integers and strings.
-//! - [`log`]: the records that the list of files and the write-ahead logs consist of.
-//! - [`edit`]: the list of files.
-//! - [`wal`]: changes in a write-ahead log.
-//! - [`table`]: a table's entries.
+//! - `cursor`: integers and strings.
+//! - `log`: the records that the list of files and the write-ahead logs consist of.
+//! - `edit`: the list of files.
+//! - `wal`: changes in a write-ahead log.
+//! - `table`: a table's entries.
 //!
 //! `CURRENT` names the list of files; that names the tables of each column family, and the first log whose
 //! changes are not in them. Each change of a database has a number, and the entry with the highest number of
 //! a key is the one that counts, wherever it lies. What RocketMQ does not use (compression, merges, deleted
-//! ranges, values in files of their own) is refused: see [`Refusal`].
+//! ranges, values in files of their own) is refused.
 
 mod cursor;
 mod edit;
@@ -56,7 +56,8 @@ struct Table {
 
 impl Database {
     /// Opens the database in a folder. `None`: there is none (no `CURRENT`). The entries of its tables are not
-    /// yet read.
+    /// yet read. [`io::ErrorKind::InvalidData`] means that it is damaged, [`io::ErrorKind::Unsupported`] that
+    /// it is not as RocketMQ writes it.
     pub fn open(disk: &dyn Disk, dir: &Path) -> io::Result<Option<Database>> {
         let Some(list) = current(disk, dir)? else { return Ok(None) };
         let list = dir.join(list);
