@@ -95,6 +95,11 @@ fn recovery() {
     check("recovery", 40);
 }
 
+#[test]
+fn rocksdb() {
+    check("rocksdb", 2_000);
+}
+
 /// A folder of seeds that no target reads would go unnoticed.
 #[test]
 fn every_folder_of_seeds_has_a_target() {

@@ -16,6 +16,7 @@
 //! - [`retention`]: which files go, when, and why.
 //! - [`read`]: records that are no longer in memory, checked before they are used.
 //! - [`index`]: queue offset, time and key → position.
+//! - [`rocksdb`]: the databases of Apache RocketMQ, read when its data directory is taken over.
 //! - [`disk`]: the only way to files; real or simulated.
 //! - [`rules`]: what the simulation may switch off, to prove that it would notice.
 
@@ -34,6 +35,7 @@ pub mod limits;
 pub mod read;
 pub mod recover;
 pub mod retention;
+pub mod rocksdb;
 pub mod rules;
 pub mod seal;
 pub mod snapshot;

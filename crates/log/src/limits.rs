@@ -70,3 +70,11 @@ pub const QUEUES_MAX: i32 = 65_536;
 pub const GAP_MAX: i64 = 1 << 20;
 /// Topics that a line about a deleted file names; there may be a million.
 pub const TOPICS_NAMED: usize = 10;
+/// Bytes of one RocksDB database that are read, and that its entries become in memory. Those of RocketMQ's
+/// settings and offsets have some MB.
+pub const ROCKSDB_BYTES_MAX: usize = 1 << 30;
+/// Largest block of a RocksDB table, and largest record of its logs: RocketMQ writes blocks of 32 KiB, larger
+/// only by one value, and no value comes near.
+pub const ROCKSDB_BLOCK_MAX: usize = 64 << 20;
+/// Bytes of the file that names a RocksDB database's list of files.
+pub const ROCKSDB_CURRENT_MAX: usize = 4 << 10;
