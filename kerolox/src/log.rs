@@ -1,12 +1,13 @@
 //! `kerolox log`: a look at the data directory of a stopped server.
 //!
 //! In: the directory. Out: [`check`]: what is damaged, and what a start would cut; [`dump`]: the
-//! records; [`plan`]: what retention will delete; [`repair`]: the index made anew. They take the
-//! directory's lock, so that no server writes meanwhile, and but for [`repair`] change nothing;
-//! [`plan`] looks at a running server's directory, too.
+//! records; [`plan`]: what retention will delete; [`repair`]: the index made anew; [`hand_over`]: all that
+//! Apache's broker needs. They take the directory's lock, so that no server writes meanwhile, and but for
+//! the last two change nothing; [`plan`] looks at a running server's directory, too.
 
 mod check;
 mod dump;
+mod hand_over;
 mod plan;
 mod repair;
 mod time;
@@ -18,6 +19,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
+use kerolox_engine::apache::adopt;
 use kerolox_log::disk::Disk;
 use kerolox_log::disk::read_only::ReadOnly;
 use kerolox_log::disk::real::RealDisk;
@@ -39,6 +41,8 @@ pub(crate) enum LogCommand {
     Plan(PlanArgs),
     /// Make the index anew from the log
     RepairIndex(RepairArgs),
+    /// Leave the directory of a stopped server to Apache's broker
+    HandOver(HandOverArgs),
 }
 
 #[derive(Debug, Args)]
@@ -91,6 +95,22 @@ pub(crate) struct PlanArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct HandOverArgs {
+    /// The data directory of a stopped server
+    #[arg(value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// The same, where DIR is not given [default: ./kerolox-data]
+    #[arg(long, value_name = "DIR", env = "KEROLOX_DATA_DIR")]
+    data_dir: Option<PathBuf>,
+    /// Configuration file of the server
+    #[arg(short = 'c', long = "config", value_name = "FILE", env = "KEROLOX_CONFIG")]
+    config: Option<PathBuf>,
+    /// Set a configuration key
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct RepairArgs {
     /// The data directory of a stopped server
     #[arg(value_name = "DIR")]
@@ -107,6 +127,7 @@ pub(crate) fn run(command: &LogCommand) -> Result<ExitCode, Failure> {
         LogCommand::Dump(args) => dump::run(args),
         LogCommand::Plan(args) => plan::run(args),
         LogCommand::RepairIndex(args) => repair::run(args),
+        LogCommand::HandOver(args) => hand_over::run(args),
     }
 }
 
@@ -148,6 +169,12 @@ fn open(dir: &Path, disk: Arc<dyn Disk>) -> Result<(Identity, Files), Failure> {
     let (identity, file_size) =
         identity::open(&*disk, dir, None, nobody).map_err(Failure::unusable)?;
     let files = Files::open(disk, dir, file_size).map_err(unusable)?;
+    if adopt::touched(&files, dir).map_err(unusable)?.is_some() {
+        let why = format!(
+            "Apache's broker had {shown} since Kerolox was stopped; start Kerolox once, which takes it over, then look"
+        );
+        return Err(Failure::unusable(why));
+    }
     Ok((identity, files))
 }
 

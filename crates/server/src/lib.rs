@@ -43,4 +43,4 @@ pub mod trial;
 
 pub use kerolox_log::limits::FILE_SIZE_DEFAULT;
 pub use options::{Advertise, Durability, Options, Ports, Retention, Roles};
-pub use start::{Server, StartError};
+pub use start::{HandOverError, Server, StartError, hand_over};

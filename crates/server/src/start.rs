@@ -13,7 +13,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use kerolox_engine::apache::adopt::{self, AdoptError, Adoption};
-use kerolox_engine::apache::{leave, queues};
+use kerolox_engine::apache::leave::{self, LeaveError};
+use kerolox_engine::apache::queues;
 use kerolox_engine::keeper::{Found, Keeper, KeeperError, Watch};
 use kerolox_engine::lost_delays::LostDelays;
 use kerolox_engine::state::ProgressFn;
@@ -21,6 +22,7 @@ use kerolox_engine::{Config, Engine, State};
 use kerolox_log::append::{Appender, Resume};
 use kerolox_log::disk::{Disk, real::RealDisk, slow::Slow};
 use kerolox_log::files::Files;
+use kerolox_log::handover;
 use kerolox_log::identity::{self, Identity, IdentityError};
 use kerolox_log::index::lookup::Blocks;
 use kerolox_log::recover::{self, Additions, Lost, RecoverError, Report};
@@ -39,6 +41,7 @@ use crate::logger::Logger;
 use crate::options::{Options, Ports};
 use crate::readers::{self, Kind};
 use crate::register::Registrar;
+use crate::settings::values::Values;
 use crate::settings::{self, Settings};
 use crate::shard;
 
@@ -326,15 +329,7 @@ impl Server {
             if amount.messages > LEAVE_MESSAGES_MAX || amount.queues > LEAVE_QUEUES_MAX {
                 return Ok(Some(amount));
             }
-            let terms = leave::Terms {
-                queue_file_bytes: core
-                    .settings
-                    .now()
-                    .number("mappedFileSizeConsumeQueue")
-                    .next_multiple_of(queues::ENTRY),
-                delay_levels_ms: core.engine.config.delay_levels_ms.clone(),
-                now,
-            };
+            let terms = terms(&core.settings.now(), &core.engine, now);
             leave::leave(blocks, dir, &core.engine.state, end, &terms).map(|()| None)
         });
         match left {
@@ -403,6 +398,44 @@ async fn accept_all(
     }
     drop(shards);
     let _ = stopped.await;
+}
+
+/// What a directory is left with.
+fn terms(values: &Values, engine: &Engine, now: i64) -> leave::Terms {
+    let file_bytes = values.number("mappedFileSizeConsumeQueue");
+    leave::Terms {
+        queue_file_bytes: file_bytes.next_multiple_of(queues::ENTRY),
+        delay_levels_ms: engine.config.delay_levels_ms.clone(),
+        now,
+        far: false,
+    }
+}
+
+/// Leaves the directory of a stopped or killed server to Apache's broker, however long that takes: what a
+/// stop does if it takes but a moment. `None`: it was left before.
+pub fn hand_over(options: &Options) -> Result<Option<leave::Amount>, HandOverError> {
+    let _lock = lock_directory(&options.data_dir)?;
+    let dir = &options.data_dir;
+    let guarded =
+        handover::is_guarded(&RealDisk, dir).map_err(io_error("looking for the guard"))?;
+    if !guarded {
+        return Ok(None);
+    }
+    let Recovered { engine, keeper, settings, .. } =
+        recover(options, Ports::default(), &Arc::new(Progress::default()))?;
+    let now = Clock::new(engine.log.store_timestamp()).now_ms();
+    let terms = leave::Terms { far: true, ..terms(&settings.now(), &engine, now) };
+    leave::leave(&keeper.blocks, dir, &engine.state, engine.log.begin(), &terms)?;
+    Ok(Some(leave::amount(&engine.state)))
+}
+
+/// Why a directory is not handed over.
+#[derive(Debug, thiserror::Error)]
+pub enum HandOverError {
+    #[error("{0}")]
+    Start(#[from] StartError),
+    #[error("{0}")]
+    Leave(#[from] LeaveError),
 }
 
 /// Takes the lock on the data directory, which is made if it is not there.

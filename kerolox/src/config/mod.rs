@@ -16,7 +16,7 @@ use clap::Subcommand;
 use kerolox_server::settings::keys::{Effect, Key, find, hint};
 use kerolox_server::settings::values::Values;
 use kerolox_server::settings::{properties, retention};
-use kerolox_server::{Durability, Options, Ports, Retention, Roles};
+use kerolox_server::{Advertise, Durability, Options, Ports, Retention, Roles};
 
 use crate::advertise;
 use crate::cli::{
@@ -244,4 +244,22 @@ fn of_ignored(
         let have = if names.len() == 1 { "has" } else { "have" };
         format!("{place}: {} {have} no effect: {why}", names.join(", "))
     })
+}
+
+/// The settings of a stopped server whose directory is handed over: those of a file, if one is given, and of `--set`.
+pub(crate) fn configure_hand_over(
+    dir: Option<&Path>,
+    config: Option<&Path>,
+    set: &[String],
+) -> Result<Options, String> {
+    let roles = Roles { names: true, broker: true };
+    // What has no effect is for the server to say.
+    let mut collected = Collected::new(roles);
+    collected.file_and_environment(config)?;
+    collected.set(set)?;
+    let mut values = collected.values;
+    if let (Some(dir), Some(key)) = (dir, find("storePathRootDir")) {
+        values.set(key, &dir.display().to_string(), "DIR".to_owned())?;
+    }
+    Options::new(roles, Ports::default(), Advertise::default(), values)
 }

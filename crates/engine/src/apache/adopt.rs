@@ -67,8 +67,8 @@ pub struct Adoption {
     ends: BTreeMap<(String, i32), i64>,
     /// Queues of which it wrote messages.
     written: HashSet<(String, i32)>,
-    /// It was stopped, not killed.
-    stopped: bool,
+    /// It was stopped, not killed, and its queues tell all that it knew.
+    told: bool,
 }
 
 /// Follows the search for what Apache's broker wrote.
@@ -103,13 +103,7 @@ impl Adoption {
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Option<Adoption>, AdoptError> {
         let disk = &**files.disk();
-        if handover::is_guarded(disk, data_dir)? {
-            return Ok(None);
-        }
-        let Some(mark) = Mark::read(disk, data_dir)? else { return Ok(None) };
-        if is_untouched(files, data_dir, &mark)? {
-            return Ok(None);
-        }
+        let Some(mark) = touched(files, data_dir)? else { return Ok(None) };
         let tables = Tables::read(disk, data_dir)?;
         refuse_batch_queues(&tables)?;
         let stopped = matches!(disk.open(&data_dir.join(ABORT), Open::Read), Err(why) if why.kind() == io::ErrorKind::NotFound);
@@ -134,8 +128,22 @@ impl Adoption {
         let adopted = Adopted::new(runs);
         adopted.write(disk, data_dir)?;
         files.set_adopted(adopted);
-        let ends = consume_queues.ends()?;
-        Ok(Some(Adoption { from: mark.end, end, found, cut, tables, ends, written, stopped }))
+        let in_files = !queues::are_in_rocksdb(disk, data_dir)?;
+        let ends = if in_files {
+            consume_queues.ends()?
+        } else {
+            queues::ends_in_rocksdb(disk, data_dir)?
+        };
+        Ok(Some(Adoption {
+            from: mark.end,
+            end,
+            found,
+            cut,
+            tables,
+            ends,
+            written,
+            told: stopped && in_files,
+        }))
     }
 
     /// Makes the state what Apache's tables say. Each change is put into the log, in this order.
@@ -190,6 +198,19 @@ pub fn take(disk: &dyn Disk, data_dir: &Path) -> io::Result<()> {
     queues::forget(disk, data_dir)?;
     DERIVED.iter().try_for_each(|name| super::remove_all(disk, &data_dir.join(name)))?;
     disk.sync_dir(data_dir)
+}
+
+/// The mark of the last stop, if Apache's broker may have had the directory since; a look that changes
+/// nothing.
+pub fn touched(files: &Files, data_dir: &Path) -> io::Result<Option<Mark>> {
+    let disk = &**files.disk();
+    if handover::is_guarded(disk, data_dir)? {
+        return Ok(None);
+    }
+    match Mark::read(disk, data_dir)? {
+        Some(mark) if !is_untouched(files, data_dir, &mark)? => Ok(Some(mark)),
+        _ => Ok(None),
+    }
 }
 
 /// Whether all is as the mark says.
@@ -302,7 +323,7 @@ impl Settling<'_> {
             }
         }
         // One that was killed may not have noted its last messages.
-        if !adoption.stopped || adoption.ends.is_empty() {
+        if !adoption.told || adoption.ends.is_empty() {
             return Ok(());
         }
         let mut anew = Vec::new();

@@ -42,7 +42,14 @@ pub enum LeaveError {
     Io(#[from] io::Error),
     #[error("{0}")]
     Ask(#[from] AskError),
+    #[error(
+        "Apache's broker has its queues in a RocksDB, and looks at {FILES_SEEN} log files for what that lacks; here are {files}. Set commitLogRecoverMaxNum={files} there, and run kerolox log hand-over"
+    )]
+    Far { files: usize },
 }
+
+/// Log files at the end that 5.5.0 looks at, unless it is told otherwise.
+const FILES_SEEN: usize = 10;
 
 /// How Apache's broker is configured, and when this is.
 #[derive(Debug, Clone)]
@@ -53,6 +60,8 @@ pub struct Terms {
     pub delay_levels_ms: Vec<i64>,
     /// ms since 1970.
     pub now: i64,
+    /// Whether Apache's broker is configured to look at as many log files as it must.
+    pub far: bool,
 }
 
 /// Entries of a queue that are in memory at once.
@@ -81,6 +90,11 @@ pub fn leave(
     remove_all(disk, &data_dir.join("index"))?;
     queues::forget(disk, data_dir)?;
     let of_files = !queues::are_in_rocksdb(disk, data_dir)?;
+    let behind = files.adopted().end().0;
+    let unseen = files.bases().iter().filter(|base| *base + files.file_size() > behind).count();
+    if !of_files && !terms.far && unseen > FILES_SEEN {
+        return Err(LeaveError::Far { files: unseen + 1 });
+    }
     for (_, topic) in state.topics.iter().filter(|_| of_files) {
         for (queue, known) in topic.used_queues() {
             write_queue(blocks, data_dir, (topic.name(), queue), known, terms)?;

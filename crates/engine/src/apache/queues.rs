@@ -15,6 +15,7 @@ use kerolox_log::PhysicalOffset;
 use kerolox_log::disk::{Disk, DiskFile, Open, read_full};
 use kerolox_log::index::queue::Entry;
 use kerolox_log::limits::{QUEUE_OFFSET_MAX, QUEUES_MAX};
+use kerolox_log::rocksdb::Database;
 
 /// The folder in the data directory.
 const DIR: &str = "consumequeue";
@@ -157,6 +158,32 @@ pub fn are_in_rocksdb(disk: &dyn Disk, data_dir: &Path) -> io::Result<bool> {
         }
     }
     Ok(false)
+}
+
+/// The next offset of each queue as that RocksDB tells it: what it noted last before it was stopped or killed.
+///
+/// A row of its family `offset`: length of the topic (4), 1, topic, 1, `max`, 1, queue (4); position of the queue's
+/// last record (8), its offset (8).
+pub fn ends_in_rocksdb(disk: &dyn Disk, data_dir: &Path) -> io::Result<BTreeMap<Key, i64>> {
+    let mut ends = BTreeMap::new();
+    for name in IN_ROCKSDB {
+        let Some(database) = Database::open(disk, &data_dir.join(name))? else { continue };
+        for (key, value) in database.entries("offset")? {
+            if let (Some(at), Some(last)) = (last_of(&key), value.get(8..16)) {
+                let last = last.iter().fold(0, |n: i64, byte| n << 8 | i64::from(*byte));
+                ends.insert(at, last.saturating_add(1).clamp(0, QUEUE_OFFSET_MAX));
+            }
+        }
+    }
+    Ok(ends)
+}
+
+fn last_of(key: &[u8]) -> Option<Key> {
+    let (size, rest) = key.split_first_chunk::<4>()?;
+    let (topic, rest) =
+        rest.strip_prefix(&[1])?.split_at_checked(u32::from_be_bytes(*size) as usize)?;
+    let queue = rest.strip_prefix(b"\x01max\x01")?.try_into().ok().map(i32::from_be_bytes)?;
+    Some((std::str::from_utf8(topic).ok()?.to_owned(), queue))
 }
 
 /// Removes the queues' files.

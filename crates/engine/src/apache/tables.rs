@@ -1,11 +1,16 @@
-//! Apache's JSON files below `config/`: topics, groups, offsets of groups, and how far delayed messages
-//! are delivered. Read when a directory is taken over, written when it is handed over.
+//! Apache's tables below `config/`: topics, groups, offsets of groups, and how far delayed messages are
+//! delivered. Read when a directory is taken over, written when it is handed over.
+//!
+//! Each is a JSON file. With `storeType=defaultRocksDB` 5.5.0 has the first three in databases instead; a file
+//! beside them whose version counts higher goes over what they say, as in that broker. What is written are files
+//! alone: without its databases that broker takes them as they are.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use kerolox_log::disk::{Disk, read_whole, write_new};
+use kerolox_log::rocksdb::Database;
 use kerolox_protocol::json;
 use kerolox_protocol::remoting::admin::{DataVersion, GroupConfig, TopicConfig};
 use serde::de::DeserializeOwned;
@@ -14,12 +19,9 @@ use serde::{Deserialize, Serialize};
 use crate::limits::TABLE_BYTES_MAX;
 use crate::state::State;
 
+const DELAYS: &str = "delayOffset.json";
 /// The folder.
 pub const DIR: &str = "config";
-const TOPICS: &str = "topics.json";
-const GROUPS: &str = "subscriptionGroup.json";
-const OFFSETS: &str = "consumerOffset.json";
-const DELAYS: &str = "delayOffset.json";
 /// All files, by their paths in the data directory.
 pub const FILES: [&str; 4] = [
     "config/topics.json",
@@ -27,8 +29,16 @@ pub const FILES: [&str; 4] = [
     "config/consumerOffset.json",
     "config/delayOffset.json",
 ];
+/// Databases with tables: the one for all of them (`useSingleRocksDBForAllConfigs`), or one for each.
+const DATABASES: [&str; 4] = ["metadata", "topics", "subscriptionGroups", "consumerOffsets"];
+/// The database of `configManagerVersion=v2`, which no file goes over.
+const DATABASE_V2: &str = "rdb";
+/// Where a database has the version of its table.
+const VERSION_KEY: &[u8] = b"kvDataVersionKey";
+/// Topics that groups must not read, by group: only Apache's broker has that.
+const FORBIDDEN: &str = "forbidden";
 
-/// What the files say; `None`: there is no such file.
+/// What the tables say; `None`: there is no such table.
 #[derive(Debug, Default, PartialEq)]
 pub struct Tables {
     pub topics: Option<Vec<TopicConfig>>,
@@ -47,22 +57,79 @@ pub struct Committed {
     pub offset: i64,
 }
 
+/// A table: how its file looks, and where it is in databases.
+trait Table: DeserializeOwned {
+    type Row: DeserializeOwned;
+    const FILE: &'static str;
+    /// Folder, family of the rows, and family of the version.
+    const FAMILIES: [(&'static str, &'static str, &'static str); 2];
+    fn rows(self) -> (DataVersion, BTreeMap<String, Self::Row>);
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct TopicFile {
+    #[serde(default)]
+    data_version: DataVersion,
     topic_config_table: BTreeMap<String, TopicConfig>,
+}
+
+impl Table for TopicFile {
+    type Row = TopicConfig;
+    const FILE: &'static str = "topics.json";
+    const FAMILIES: [(&'static str, &'static str, &'static str); 2] =
+        [("metadata", "topic", "topicVersion"), ("topics", "default", "kvDataVersion")];
+    fn rows(self) -> (DataVersion, BTreeMap<String, TopicConfig>) {
+        (self.data_version, self.topic_config_table)
+    }
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct GroupFile {
+    #[serde(default)]
+    data_version: DataVersion,
     subscription_group_table: BTreeMap<String, GroupConfig>,
+}
+
+impl Table for GroupFile {
+    type Row = GroupConfig;
+    const FILE: &'static str = "subscriptionGroup.json";
+    const FAMILIES: [(&'static str, &'static str, &'static str); 2] = [
+        ("metadata", "subscriptionGroup", "subscriptionGroupVersion"),
+        ("subscriptionGroups", "default", "kvDataVersion"),
+    ];
+    fn rows(self) -> (DataVersion, BTreeMap<String, GroupConfig>) {
+        (self.data_version, self.subscription_group_table)
+    }
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct OffsetFile {
+    #[serde(default)]
+    data_version: DataVersion,
     offset_table: BTreeMap<String, BTreeMap<String, i64>>,
+}
+
+/// Offsets by queue; in a database that is a row of its own.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct OffsetRow {
+    offset_table: BTreeMap<String, i64>,
+}
+
+impl Table for OffsetFile {
+    type Row = OffsetRow;
+    const FILE: &'static str = "consumerOffset.json";
+    const FAMILIES: [(&'static str, &'static str, &'static str); 2] = [
+        ("metadata", "consumerOffset", "consumerOffsetVersion"),
+        ("consumerOffsets", "default", "kvDataVersion"),
+    ];
+    fn rows(self) -> (DataVersion, BTreeMap<String, OffsetRow>) {
+        let row = |(key, offset_table)| (key, OffsetRow { offset_table });
+        (self.data_version, self.offset_table.into_iter().map(row).collect())
+    }
 }
 
 #[derive(Deserialize)]
@@ -72,27 +139,30 @@ struct DelayFile {
 }
 
 impl Tables {
-    /// Reads the files of a data directory. One that is empty or missing is looked for under its name with
+    /// Reads the tables of a data directory. A file that is empty or missing is looked for under its name with
     /// `.bak`, as Apache's broker does.
     ///
     /// # Errors
-    /// A file that cannot be read, or is not what it should be: none of it is guessed.
+    /// A file or database that cannot be read, or is not what it should be: none of it is guessed.
     pub fn read(disk: &dyn Disk, data_dir: &Path) -> io::Result<Tables> {
         let dir = data_dir.join(DIR);
-        let topics: Option<TopicFile> = file(disk, &dir, TOPICS)?;
-        let groups: Option<GroupFile> = file(disk, &dir, GROUPS)?;
-        let offsets: Option<OffsetFile> = file(disk, &dir, OFFSETS)?;
-        let delays: Option<DelayFile> = file(disk, &dir, DELAYS)?;
+        if Database::open(disk, &dir.join(DATABASE_V2))?.is_some() {
+            let why =
+                "tables of configManagerVersion=v2 are not read; let Apache's broker write v1";
+            return Err(at(&dir.join(DATABASE_V2), io::ErrorKind::Unsupported, why));
+        }
         let named =
             |(name, config): (String, TopicConfig)| TopicConfig { topic_name: name, ..config };
         let of_group =
             |(name, config): (String, GroupConfig)| GroupConfig { group_name: name, ..config };
+        let topics = table::<TopicFile>(disk, &dir)?;
+        let groups = table::<GroupFile>(disk, &dir)?;
+        let offsets = table::<OffsetFile>(disk, &dir)?;
+        let delays: Option<DelayFile> = file(disk, &dir, DELAYS)?;
         Ok(Tables {
-            topics: topics.map(|file| file.topic_config_table.into_iter().map(named).collect()),
-            groups: groups
-                .map(|file| file.subscription_group_table.into_iter().map(of_group).collect()),
-            offsets: offsets
-                .map(|file| file.offset_table.into_iter().flat_map(committed).collect()),
+            topics: topics.map(|rows| rows.into_iter().map(named).collect()),
+            groups: groups.map(|rows| rows.into_iter().map(of_group).collect()),
+            offsets: offsets.map(|rows| rows.into_iter().flat_map(committed).collect()),
             delays: delays.map(|file| {
                 let level = |(level, offset): (String, i64)| Some((level.parse().ok()?, offset));
                 file.offset_table.into_iter().filter_map(level).collect()
@@ -101,14 +171,51 @@ impl Tables {
     }
 }
 
+/// A table's rows by name, of databases and file.
+fn table<T: Table>(disk: &dyn Disk, dir: &Path) -> io::Result<Option<BTreeMap<String, T::Row>>> {
+    let in_file = file::<T>(disk, dir, T::FILE)?.map(T::rows);
+    let in_database = database::<T>(disk, dir)?;
+    Ok(match (in_database, in_file) {
+        (None, in_file) => in_file.map(|(_, rows)| rows),
+        (Some((known, mut rows)), Some((version, newer))) if version.counter > known.counter => {
+            rows.extend(newer);
+            Some(rows)
+        }
+        (Some((_, rows)), _) => Some(rows),
+    })
+}
+
+type Versioned<R> = (DataVersion, BTreeMap<String, R>);
+
+fn database<T: Table>(disk: &dyn Disk, dir: &Path) -> io::Result<Option<Versioned<T::Row>>> {
+    for (folder, family, version_family) in T::FAMILIES {
+        let path = dir.join(folder);
+        let Some(database) = Database::open(disk, &path)? else { continue };
+        let broken = |what: &str, why: String| {
+            at(&path, io::ErrorKind::InvalidData, &format!("{what} of {family}: {why}"))
+        };
+        let version = database.entries(version_family)?.remove(VERSION_KEY);
+        let version = version.map_or(Ok(DataVersion::default()), |bytes| json::from_slice(&bytes));
+        let version = version.map_err(|why| broken("the version", why))?;
+        let mut rows = BTreeMap::new();
+        for (key, value) in database.entries(family)? {
+            let name = String::from_utf8(key).map_err(|why| broken("a key", why.to_string()))?;
+            let row = json::from_slice(&value).map_err(|why| broken(&name, why))?;
+            rows.insert(name, row);
+        }
+        return Ok(Some((version, rows)));
+    }
+    Ok(None)
+}
+
 /// One entry of the table of offsets: `topic@group`, and offsets by queue.
-fn committed((key, queues): (String, BTreeMap<String, i64>)) -> Vec<Committed> {
+fn committed((key, row): (String, OffsetRow)) -> Vec<Committed> {
     let Some((topic, group)) = key.split_once('@') else { return Vec::new() };
     let of_queue = |(queue, offset): (&String, &i64)| {
         let (group, topic) = (group.to_owned(), topic.to_owned());
         Some(Committed { group, topic, queue: queue.parse().ok()?, offset: *offset })
     };
-    queues.iter().filter_map(of_queue).collect()
+    row.offset_table.iter().filter_map(of_queue).collect()
 }
 
 fn file<T: DeserializeOwned>(disk: &dyn Disk, dir: &Path, name: &str) -> io::Result<Option<T>> {
@@ -161,23 +268,28 @@ pub fn write(
         data_version: version,
         topic_config_table: topics.iter().map(|(name, config)| (&**name, &**config)).collect(),
     };
-    put(disk, dir.join(TOPICS), &serde_json::to_vec(&topics).map_err(io::Error::other)?)?;
+    put(disk, dir.join(TopicFile::FILE), &serde_json::to_vec(&topics).map_err(io::Error::other)?)?;
     let groups = state.groups.view();
     let groups = GroupsOut {
         data_version: version,
-        forbidden_table: forbidden(disk, &dir),
+        forbidden_table: forbidden(disk, &dir)?,
         subscription_group_table: groups
             .iter()
             .map(|(name, config)| (&**name, &**config))
             .collect(),
     };
-    put(disk, dir.join(GROUPS), &serde_json::to_vec(&groups).map_err(io::Error::other)?)?;
+    put(disk, dir.join(GroupFile::FILE), &serde_json::to_vec(&groups).map_err(io::Error::other)?)?;
     let version = serde_json::to_string(&version).map_err(io::Error::other)?;
-    put(disk, dir.join(OFFSETS), offsets(state, &version).as_bytes())?;
+    put(disk, dir.join(OffsetFile::FILE), offsets(state, &version).as_bytes())?;
     let levels = (1..).zip(&state.delayed).map(|(level, offset)| format!("{level}:{offset}"));
     let levels = levels.collect::<Vec<_>>().join(",");
     let delays = format!(r#"{{"dataVersion":{version},"offsetTable":{{{levels}}}}}"#);
-    put(disk, dir.join(DELAYS), delays.as_bytes())
+    put(disk, dir.join(DELAYS), delays.as_bytes())?;
+    // A copy that is older would be taken for a file that cannot be read; what a database holds would stay.
+    for name in FILES {
+        super::remove_all(disk, &data_dir.join(format!("{name}.bak")))?;
+    }
+    DATABASES.iter().try_for_each(|name| super::remove_all(disk, &dir.join(name)))
 }
 
 fn put(disk: &dyn Disk, path: PathBuf, bytes: &[u8]) -> io::Result<()> {
@@ -207,15 +319,23 @@ fn offsets(state: &State, version: &str) -> String {
     out
 }
 
-/// Which topics groups must not read: only Apache's broker has that, and it stays.
-fn forbidden(disk: &dyn Disk, dir: &Path) -> serde_json::Value {
+/// Which topics groups must not read: it stays as it was.
+fn forbidden(disk: &dyn Disk, dir: &Path) -> io::Result<serde_json::Value> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
-    struct Forbidden {
+    struct InFile {
         #[serde(default)]
-        forbidden_table: Option<serde_json::Value>,
+        forbidden_table: Option<serde_json::Map<String, serde_json::Value>>,
     }
-    let found: io::Result<Option<Forbidden>> = file(disk, dir, GROUPS);
-    let table = found.ok().flatten().and_then(|file| file.forbidden_table);
-    table.unwrap_or_else(|| serde_json::json!({}))
+    let in_file: Option<InFile> = file(disk, dir, GroupFile::FILE)?;
+    let mut all = in_file.and_then(|file| file.forbidden_table).unwrap_or_default();
+    for (folder, _, _) in GroupFile::FAMILIES {
+        let Some(database) = Database::open(disk, &dir.join(folder))? else { continue };
+        for (group, topics) in database.entries(FORBIDDEN)? {
+            if let (Ok(group), Ok(topics)) = (String::from_utf8(group), json::from_slice(&topics)) {
+                all.insert(group, topics);
+            }
+        }
+    }
+    Ok(serde_json::Value::Object(all))
 }
