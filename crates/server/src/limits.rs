@@ -85,5 +85,5 @@ pub const METRICS_LAGS_MAX: usize = 10_000;
 pub const METRICS_LOOKUPS_MAX: usize = 1_000;
 /// Messages and queues of a directory that a stop leaves to Apache's broker: it writes 20 bytes of each
 /// message and a file of each queue, which must not take longer than whoever stops a server waits.
-pub const LEAVE_MESSAGES_MAX: u64 = 4_000_000;
+pub const LEAVE_MESSAGES_MAX: u64 = 10_000_000;
 pub const LEAVE_QUEUES_MAX: u64 = 4_000;
