@@ -53,11 +53,11 @@ async fn topics_are_made_changed_listed_and_deleted() {
         ("topicFilterType", "SINGLE_TAG"),
         ("topicSysFlag", "1"),
         ("order", "true"),
-        ("attributes", "+message.type=FIFO,+a=b"),
+        ("attributes", "+message.type=FIFO,+lite.topic.expiration=5"),
     ];
     granted(&ask(&connection, request::UPDATE_AND_CREATE_TOPIC, &fields).await);
     let expected = json!({
-        "attributes": {"a": "b", "message.type": "FIFO"}, "order": true, "perm": 6,
+        "attributes": {"lite.topic.expiration": "5", "message.type": "FIFO"}, "order": true, "perm": 6,
         "readQueueNums": 3, "topicFilterType": "SINGLE_TAG", "topicName": "orders",
         "topicSysFlag": 1, "writeQueueNums": 2,
     });
@@ -77,7 +77,7 @@ async fn topics_are_made_changed_listed_and_deleted() {
 
     let mut changed = fields;
     changed[4] = ("perm", "4");
-    changed[8] = ("attributes", "-a,+message.type=NORMAL");
+    changed[8] = ("attributes", "-lite.topic.expiration,+message.type=NORMAL");
     granted(&ask(&connection, request::UPDATE_AND_CREATE_TOPIC, &changed).await);
     let (listed, second) = version().await;
     assert!(second > first);

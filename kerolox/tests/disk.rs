@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use common::call::{
-    ask, commit, granted, join, make_topic, message, pairs, put, put_with, read, refused,
+    ask, commit, granted, join, make_topic, message, put, put_with, read, refused, tell,
 };
 use common::mount::Mount;
 use common::{Folder, Launch, SMALL, Server, contents, http, trial};
@@ -207,18 +207,18 @@ async fn a_disk_that_stays_full_does_not_fail_the_log() {
     // Settings, as many as there are.
     let mut refusals = 0;
     for i in 0..150 {
-        let fields =
-            pairs(&[("topic", &format!("full{i}")), ("readQueueNums", "1"), ("perm", "6")]);
-        let attribute = format!("+a={}", "x".repeat(15_000));
-        let fields = fields.with("writeQueueNums", "1").with("attributes", &attribute);
-        let code = request::UPDATE_AND_CREATE_TOPIC;
-        let reply = connection.call(code, &fields, Bytes::new()).await.unwrap();
+        let settings = serde_json::json!({
+            "groupName": format!("full{i}"), "retryQueueNums": 0,
+            "attributes": {"+lite.bind.topic": "x".repeat(15_000)},
+        });
+        let code = request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP;
+        let reply = tell(&connection, code, &[], settings.to_string().as_bytes()).await;
         if reply.code != 0 {
             refused(&reply, 14, "It may be caused by disk full");
             refusals += 1;
         }
     }
-    println!("{refusals} of 150 topics were refused");
+    println!("{refusals} of 150 groups were refused");
     // Offsets, each second anew.
     for i in 0..4 {
         commit(&connection, "g", "t", 0, i % 2).await;

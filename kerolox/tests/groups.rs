@@ -54,14 +54,14 @@ async fn groups_are_made_changed_listed_and_deleted() {
     };
     make(json!({
         "groupName": "g", "retryMaxTimes": 3, "retryQueueNums": 2, "consumeEnable": true,
-        "attributes": {"x": "y"}, "subscriptionDataSet": null, "unheardOf": 1,
+        "attributes": {"+lite.bind.topic": "y"}, "subscriptionDataSet": null, "unheardOf": 1,
     }))
     .await;
     let config = body(&group().await);
     assert_eq!(config["retryMaxTimes"], 3);
     assert_eq!(
         (&config["attributes"], &config["consumeTimeoutMinute"]),
-        (&json!({"x": "y"}), &json!(15))
+        (&json!({"lite.bind.topic": "y"}), &json!(15))
     );
     assert_eq!(config["notifyConsumerIdsChangedEnable"], true);
     assert_eq!(connection.topic_config("%RETRY%g").await.unwrap().unwrap().write_queue_nums, 2);

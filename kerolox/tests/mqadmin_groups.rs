@@ -66,15 +66,16 @@ async fn groups_are_made_changed_and_deleted() {
     let folder = Folder::new();
     let server = Server::start(&folder, &[]);
     let broker = server.broker();
+    let attributes = "+lite.bind.topic=v,+lite.sub.wildcard=w";
     let made =
-        text(&server, &["updateSubGroup", "-b", &broker, "-g", "g", "--attributes", "+k=v,+l=w"]);
-    let config = "SubscriptionGroupConfig{groupName=g, consumeEnable=true, consumeFromMinEnable=false, consumeBroadcastEnable=false, consumeMessageOrderly=false, retryQueueNums=1, retryMaxTimes=16, groupRetryPolicy=GroupRetryPolicy{type=CUSTOMIZED, exponentialRetryPolicy=null, customizedRetryPolicy=null}, brokerId=0, whichBrokerWhenConsumeSlowly=1, notifyConsumerIdsChangedEnable=true, groupSysFlag=0, consumeTimeoutMinute=15, subscriptionDataSet=null, attributes={+k=v, +l=w}}";
+        text(&server, &["updateSubGroup", "-b", &broker, "-g", "g", "--attributes", attributes]);
+    let config = "SubscriptionGroupConfig{groupName=g, consumeEnable=true, consumeFromMinEnable=false, consumeBroadcastEnable=false, consumeMessageOrderly=false, retryQueueNums=1, retryMaxTimes=16, groupRetryPolicy=GroupRetryPolicy{type=CUSTOMIZED, exponentialRetryPolicy=null, customizedRetryPolicy=null}, brokerId=0, whichBrokerWhenConsumeSlowly=1, notifyConsumerIdsChangedEnable=true, groupSysFlag=0, consumeTimeoutMinute=15, subscriptionDataSet=null, attributes={+lite.bind.topic=v, +lite.sub.wildcard=w}}";
     assert_eq!(made, format!("create subscription group to {broker} success.\n{config}\n"));
     // What is not given stays.
     let policy = r#"{"type":"EXPONENTIAL","exponentialRetryPolicy":{"initial":1}}"#;
     let args = ["updateSubGroup", "-c", "DefaultCluster", "-g", "g", "-r", "3", "-s", "false"];
-    let changed =
-        json(&server, &[&args[..], &["-d", "true", "-p", policy, "--attributes", "-l"]].concat());
+    let more = ["-d", "true", "-p", policy, "--attributes", "-lite.sub.wildcard"];
+    let changed = json(&server, &[&args[..], &more].concat());
     assert_eq!((&changed[0]["broker"], &changed[0]["created"]), (&json!(broker), &json!(false)));
     text(&server, &["updateSubGroup", "-b", &broker, "-g", "g", "-o", "true"]);
     let all = json(&server, &["getConsumerConfig", "-g", "g"]);
@@ -85,7 +86,7 @@ async fn groups_are_made_changed_and_deleted() {
         ("consumeMessageOrderly", json!(true)),
         ("consumeFromMinEnable", json!(false)),
         ("retryMaxTimes", json!(3)),
-        ("attributes", json!({"k": "v"})),
+        ("attributes", json!({"lite.bind.topic": "v"})),
     ] {
         assert_eq!(config[name], value, "{name}");
     }
@@ -96,7 +97,10 @@ async fn groups_are_made_changed_and_deleted() {
     );
     assert!(shown.starts_with(&head), "{shown}");
     assert!(shown.contains("=  GroupRetryPolicy{type=EXPONENTIAL, exponentialRetryPolicy=ExponentialRetryPolicy{initial=1, max=7200000, multiplier=2}, customizedRetryPolicy=null}\n"), "{shown}");
-    assert!(shown.ends_with("attributes                              =  {k=v}\n"), "{shown}");
+    assert!(
+        shown.ends_with("attributes                              =  {lite.bind.topic=v}\n"),
+        "{shown}"
+    );
 
     let file = folder.join("groups.json");
     std::fs::write(&file, r#"[{"groupName":"f1","retryMaxTimes":2},{"groupName":"f2"}]"#).unwrap();

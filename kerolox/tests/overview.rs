@@ -76,12 +76,15 @@ async fn topics_18_and_groups_225_are_made_as_a_list_or_not_at_all() {
             refused(&tell(&connection, code, &[], body).await, 1, "body");
         }
     }
-    // A value may hold what separates attributes elsewhere.
-    let one = |name: &str| json!({ "topicName": name, "attributes": { "+note": "a,-note" } });
+    let one = |name: &str| json!({ "topicName": name, "attributes": { "+message.type": "DELAY" } });
     let list = |topics: Vec<Value>| json!({ "topicConfigList": topics }).to_string();
     let code = request::UPDATE_AND_CREATE_TOPIC_LIST;
     granted(&tell(&connection, code, &[], list(vec![one("c")]).as_bytes()).await);
-    assert_eq!(body(&config("c").await)["attributes"]["note"], "a,-note");
+    assert_eq!(body(&config("c").await)["attributes"]["message.type"], "DELAY");
+    let bad = json!({ "topicName": "bad", "attributes": { "+note": "a" } });
+    let reply = tell(&connection, code, &[], list(vec![one("e"), bad]).as_bytes()).await;
+    refused(&reply, 1, "unsupported key: note; there are queue.type, cleanup.policy,");
+    refused(&config("e").await, 17, "No topic in this broker. topic: e");
     let reply = tell(&connection, code, &[], list(vec![one("d"), one("d")]).as_bytes()).await;
     refused(&reply, 29, "a name stands twice in the list");
     let many = (0..501).map(|n| one(&format!("many{n}"))).collect();

@@ -14,8 +14,13 @@ use crate::change::Change;
 use crate::limits::{GROUPS_MAX, QUEUES_MAX, SETTINGS_BYTES_MAX, TOPICS_MAX};
 use crate::output::{Answer, Output};
 use crate::request::Origin;
-use crate::requests::topics::{change_attributes, refuse_list, signed};
+use crate::requests::attributes::{self, OF_GROUPS};
+use crate::requests::topics::refuse_list;
 use crate::turn::Engine;
+
+fn invalid(why: String) -> Reply {
+    Reply::refuse(response::INVALID_PARAMETER, why)
+}
 
 impl Engine {
     /// 200.
@@ -28,9 +33,7 @@ impl Engine {
     ) {
         let config = match self.checked_group(config) {
             Ok(config) => config,
-            Err(why) => {
-                return out.reply(origin, Reply::refuse(response::INVALID_PARAMETER, why));
-            }
+            Err(refusal) => return out.reply(origin, refusal),
         };
         match self.put_group(config, now, out) {
             Ok(()) => out.reply_at(origin, Reply::ok(), self.log.confirm_at()),
@@ -72,14 +75,12 @@ impl Engine {
         let refusal = refuse_list(list.len(), names.len())
             .or_else(|| many.then(|| "no room for so many groups; delete unused ones".to_owned()));
         let checked = match refusal {
-            Some(why) => Err(why),
+            Some(why) => Err(invalid(why)),
             None => list.into_iter().map(|config| self.checked_group(config)).collect(),
         };
         let list: Vec<GroupConfig> = match checked {
             Ok(list) => list,
-            Err(why) => {
-                return out.reply(origin, Reply::refuse(response::INVALID_PARAMETER, why));
-            }
+            Err(refusal) => return out.reply(origin, refusal),
         };
         for config in list {
             if let Err(refusal) = self.put_group(config, now, out) {
@@ -92,26 +93,26 @@ impl Engine {
 
     /// Settings as they will be stored: attributes change those that are known, as Apache's broker does it.
     /// Their keys have a sign before them: `+key` sets, `-key` removes.
-    fn checked_group(&self, mut config: GroupConfig) -> Result<GroupConfig, String> {
-        check_group(&config.group_name)?;
+    fn checked_group(&self, mut config: GroupConfig) -> Result<GroupConfig, Reply> {
+        check_group(&config.group_name).map_err(invalid)?;
         let known = self.state.groups.get(&config.group_name);
-        let mut attributes = known.map(|known| known.attributes.clone()).unwrap_or_default();
-        change_attributes(&mut attributes, signed(&config.attributes))?;
-        config.attributes = attributes;
+        let current = known.map(|known| &known.attributes);
+        config.attributes = attributes::alter(OF_GROUPS, current, &config.attributes)
+            .map_err(|why| Reply::refuse(response::SYSTEM_ERROR, why))?;
         if config.retry_queue_nums > QUEUES_MAX {
-            return Err(format!(
+            return Err(invalid(format!(
                 "retryQueueNums is {}, at most {QUEUES_MAX} are possible",
                 config.retry_queue_nums
-            ));
+            )));
         }
         let size = serde_json::to_vec(&config).map_or(usize::MAX, |json| json.len());
         if size > SETTINGS_BYTES_MAX {
-            return Err(format!(
+            return Err(invalid(format!(
                 "the settings have {size} bytes, {SETTINGS_BYTES_MAX} are possible"
-            ));
+            )));
         }
         if known.is_none() && self.state.groups.count() >= GROUPS_MAX {
-            return Err(format!("no more than {GROUPS_MAX} groups; delete unused ones"));
+            return Err(invalid(format!("no more than {GROUPS_MAX} groups; delete unused ones")));
         }
         Ok(config)
     }

@@ -1,5 +1,6 @@
 //! One file for each request, or for a few that belong together: parse → check → apply → reply.
 
+mod attributes;
 pub mod check_config;
 mod connections;
 mod consume_queue;

@@ -1,6 +1,6 @@
 //! 17, 18, 21, 215, 351: topics.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use kerolox_protocol::names::{check_topic, is_system_topic};
 use kerolox_protocol::remoting::admin::{
@@ -11,9 +11,10 @@ use kerolox_protocol::remoting::reply::Reply;
 use kerolox_protocol::remoting::route::TopicList;
 
 use crate::change::Change;
-use crate::limits::{LIST_MAX, QUEUES_MAX, SETTINGS_BYTES_MAX, TOPICS_MAX};
+use crate::limits::{LIST_MAX, QUEUES_MAX, TOPICS_MAX};
 use crate::output::{Answer, Output};
 use crate::request::Origin;
+use crate::requests::attributes::{self, Attributes, OF_TOPICS};
 use crate::turn::Engine;
 
 impl Engine {
@@ -89,21 +90,17 @@ impl Engine {
             order: config.order,
             attributes: None,
         };
-        self.checked(&header, signed(&config.attributes))
+        self.checked(&header, &config.attributes)
     }
 
     fn checked_topic(&self, header: &CreateTopic) -> Result<TopicConfig, Reply> {
-        let changes = header.attributes.as_deref().unwrap_or("").split(',');
-        let changes = changes.map(str::trim).filter(|change| !change.is_empty());
-        self.checked(header, changes.map(str::to_owned))
+        let changes = attributes::parse(header.attributes.as_deref().unwrap_or(""));
+        let changes = changes.map_err(|why| Reply::refuse(response::SYSTEM_ERROR, why))?;
+        self.checked(header, &changes)
     }
 
-    /// `changes`: of attributes, `+key=value` or `-key` each.
-    fn checked(
-        &self,
-        header: &CreateTopic,
-        changes: impl Iterator<Item = String>,
-    ) -> Result<TopicConfig, Reply> {
+    /// `changes`: of attributes.
+    fn checked(&self, header: &CreateTopic, changes: &Attributes) -> Result<TopicConfig, Reply> {
         let invalid = |why: String| Reply::refuse(response::INVALID_PARAMETER, why);
         let name = &*header.topic;
         check_topic(name).map_err(invalid)?;
@@ -128,8 +125,12 @@ impl Engine {
         if known.is_none() && self.state.topics.count() >= TOPICS_MAX {
             return Err(invalid(format!("no more than {TOPICS_MAX} topics; delete unused ones")));
         }
-        let mut attributes = known.map(|config| config.attributes.clone()).unwrap_or_default();
-        change_attributes(&mut attributes, changes).map_err(invalid)?;
+        if attributes::is_mixed(changes) {
+            return Err(invalid("MIXED message type is not supported.".to_owned()));
+        }
+        let current = known.as_ref().map(|config| &config.attributes);
+        let attributes = attributes::alter(OF_TOPICS, current, changes)
+            .map_err(|why| Reply::refuse(response::SYSTEM_ERROR, why))?;
         let filter = header.topic_filter_type.as_deref();
         if let Some(other) = filter.filter(|f| !matches!(*f, "SINGLE_TAG" | "MULTI_TAG")) {
             let why = format!("topicFilterType={other} is neither SINGLE_TAG nor MULTI_TAG");
@@ -239,35 +240,4 @@ pub(crate) fn refuse_list(count: usize, different: usize) -> Option<String> {
         return Some(format!("the list has {count} entries, {LIST_MAX} are possible at once"));
     }
     (different < count).then(|| "a name stands twice in the list".to_owned())
-}
-
-/// Attributes whose keys have a sign before them, as changes.
-pub(crate) fn signed(attributes: &BTreeMap<String, String>) -> impl Iterator<Item = String> {
-    attributes.iter().map(|(key, value)| match key.strip_prefix('-') {
-        Some(_) => key.clone(),
-        None => format!("{key}={value}"),
-    })
-}
-
-/// Applies `+key=value` and `-key`.
-pub(crate) fn change_attributes(
-    attributes: &mut BTreeMap<String, String>,
-    changes: impl Iterator<Item = String>,
-) -> Result<(), String> {
-    for change in changes {
-        if let Some(key) = change.strip_prefix('-') {
-            attributes.remove(key);
-        } else {
-            let pair = change.strip_prefix('+').unwrap_or(&change).split_once('=');
-            let Some((key, value)) = pair.filter(|(key, _)| !key.is_empty()) else {
-                return Err(format!("attribute {change:?} is neither +key=value nor -key"));
-            };
-            attributes.insert(key.to_owned(), value.to_owned());
-        }
-    }
-    let size: usize = attributes.iter().map(|(k, v)| k.len() + v.len()).sum();
-    if size > SETTINGS_BYTES_MAX {
-        return Err(format!("the attributes have {size} bytes, {SETTINGS_BYTES_MAX} are possible"));
-    }
-    Ok(())
 }
