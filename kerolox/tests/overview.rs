@@ -149,7 +149,7 @@ async fn groups_are_compared_copied_and_listed() {
     };
     assert_eq!(corrections("fast", "").await, json!({ "0": 1, "1": 2 }));
     assert_eq!(corrections("fast", "slow,nil").await["0"], 2);
-    assert_eq!(corrections("slow", "slow").await, json!({ "0": i64::MAX }));
+    assert_eq!(corrections("slow", "slow").await, json!({ "0": i64::MAX, "1": 2 }));
     // Who was left out has its offsets still.
     assert_eq!(granted(&committed(&connection, "slow", "t", 0).await).get("offset"), "1");
 
@@ -410,6 +410,10 @@ async fn a_queue_shows_its_entries_321() {
     let behind = entries("0", "3", "1", "").await;
     assert_eq!((behind.code, behind.body.len()), (0, 0));
     assert_eq!(behind.remark.as_deref(), Some("Index 3 of 0@t is not exist!"));
+    // One that nobody has used is empty; one that cannot be is not there.
+    let unused = entries("1", "0", "1", "").await;
+    assert_eq!((unused.code, unused.remark.as_deref()), (0, Some("Index 0 of 1@t is not exist!")));
+    refused(&entries("100", "0", "1", "").await, 1, "100@t is not exist!");
     refused(&entries("9", "0", "1", "").await, 1, "9@t is not exist!");
     server.stop();
 }

@@ -206,8 +206,9 @@ impl Run<'_> {
         if self.options.offline {
             maven.arg("--offline");
         }
-        // One module's failure does not hide the next one's result.
-        process::run(maven.args(["--fail-at-end", "test"]))
+        // One module's failure does not hide the next one's result. Two modules at a time, a test class of each:
+        // servers in Java take their time to start.
+        process::run(maven.args(["--fail-at-end", "--threads=2", "-Dcompat.forks=1", "test"]))
     }
 
     fn go(&self) -> Result<()> {

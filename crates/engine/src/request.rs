@@ -142,7 +142,7 @@ impl Request {
     /// Decodes a request; `None`: no request that a broker knows.
     pub fn decode(frame: &Frame<'_>) -> Result<Option<Request>, DecodeError> {
         fn body<T: serde::de::DeserializeOwned>(frame: &Frame<'_>) -> Result<T, DecodeError> {
-            json::from_slice(&frame.body()).map_err(DecodeError::Body)
+            json::dialect::object(&frame.body()).map_err(DecodeError::Body)
         }
         Ok(Some(match frame.code {
             code::SEND_MESSAGE | code::SEND_MESSAGE_V2 | code::SEND_BATCH_MESSAGE => {

@@ -233,7 +233,7 @@ impl Names {
         version: DataVersion,
         now_ms: u64,
     ) -> Answer {
-        let stored = self.seen(&header.broker_name, &header.broker_addr, now_ms);
+        let stored = self.seen(&header.cluster_name, &header.broker_addr, now_ms);
         let changed = stored != Some(version);
         let fields = ReplyFields::DataVersion(DataVersionReply { changed });
         Answer::Now(match stored {
@@ -244,14 +244,19 @@ impl Names {
 
     /// 904.
     pub(crate) fn heartbeat(&mut self, header: &BrokerHeartbeat, now_ms: u64) -> Answer {
-        self.seen(&header.broker_name, &header.broker_addr, now_ms);
+        self.seen(&header.cluster_name, &header.broker_addr, now_ms);
         Answer::Now(Reply::ok())
     }
 
-    /// Notes a sign of life. None: the broker is not known.
-    fn seen(&mut self, name: &str, address: &str, now_ms: u64) -> Option<DataVersion> {
-        let id = self.replica_at(name, address)?;
-        let replica = self.table.broker_mut(name)?.replicas.get_mut(&id)?;
+    /// Notes a sign of life of the broker at an address of a cluster, whatever its name, as in Apache. None: it is
+    /// not known.
+    fn seen(&mut self, cluster: &str, address: &str, now_ms: u64) -> Option<DataVersion> {
+        let (name, id) = self.table.brokers().iter().find_map(|(name, broker)| {
+            let mut replicas = broker.replicas.iter().filter(|_| *broker.cluster == *cluster);
+            let (id, _) = replicas.find(|(_, replica)| replica.registered_at(address))?;
+            Some((name.clone(), *id))
+        })?;
+        let replica = self.table.broker_mut(&name)?.replicas.get_mut(&id)?;
         replica.lease.as_mut()?.seen_ms = now_ms;
         Some(replica.version)
     }
@@ -508,7 +513,8 @@ mod tests {
         let mut server = Server::new(Options::default());
         server.register("a", 0, 3, "t:6 u:6");
         let mut ask = |address, body: &str| {
-            server.ask(322, &[("brokerName", "a"), ("brokerAddr", address)], body.as_bytes())
+            let at = [("brokerName", "other"), ("brokerAddr", address), ("clusterName", "C")];
+            server.ask(322, &at, body.as_bytes())
         };
         expect![[r#"
             0

@@ -52,7 +52,7 @@ impl Registration {
         let parsed = if header.compressed && !body.is_empty() {
             compressed(&body)
         } else {
-            dialect::from_slice::<Body>(&body)
+            dialect::object::<Body>(&body)
         };
         let Wrapper { topic_config_table: Rows(topics), data_version: version } =
             parsed.map_err(DecodeError::Body)?.topic_config_serialize_wrapper;

@@ -150,13 +150,13 @@ fn route(frame: &Frame<'_>) -> Result<Request, DecodeError> {
 
 fn register_topic(frame: &Frame<'_>) -> Result<Request, DecodeError> {
     let topic = RegisterTopic::read(frame)?.topic;
-    let route: TopicRoute = dialect::from_slice(&frame.body()).map_err(DecodeError::Body)?;
+    let route: TopicRoute = dialect::object(&frame.body()).map_err(DecodeError::Body)?;
     Ok(Request::RegisterTopic { topic, queues: route.queue_datas })
 }
 
 fn query_data_version(frame: &Frame<'_>) -> Result<Request, DecodeError> {
     let broker = QueryDataVersion::read(frame)?;
-    let version = dialect::from_slice(&frame.body()).map_err(DecodeError::Body)?;
+    let version = dialect::object(&frame.body()).map_err(DecodeError::Body)?;
     Ok(Request::QueryDataVersion { broker, version })
 }
 

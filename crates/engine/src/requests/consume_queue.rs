@@ -21,17 +21,20 @@ impl Engine {
     ) {
         let (name, queue, from) = (&*header.topic, header.queue_id, header.index);
         let topic = self.state.topics.by_name(name);
-        let Some(state) = topic.and_then(|topic| topic.queue(queue)) else {
+        let state = topic.and_then(|topic| topic.queue(queue));
+        let queues = topic.map_or(0, |t| t.config.read_queue_nums.max(t.config.write_queue_nums));
+        // One that was never used is empty.
+        if state.is_none() && !(0..queues).contains(&queue) {
             let remark = format!("{queue}@{name} is not exist!");
             out.reply(origin, Reply::refuse(response::SYSTEM_ERROR, remark));
             return;
-        };
+        }
         let (min, max) = topic.map_or((0, 0), |topic| topic.range(queue));
-        if !(min..max).contains(&from) {
+        let Some(state) = state.filter(|_| (min..max).contains(&from)) else {
             let remark = format!("Index {from} of {queue}@{name} is not exist!");
             out.reply(origin, Reply { remark: Some(remark.into()), ..Reply::ok() });
             return;
-        }
+        };
         let group = header.consumer_group.as_deref().filter(|group| !group.is_empty());
         let members = group.and_then(|group| self.members.group(group));
         let subscription = members.and_then(|members| members.subscriptions.get(name));

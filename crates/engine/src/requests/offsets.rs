@@ -136,12 +136,12 @@ impl Engine {
                 let body = serde_json::json!({ "correctionOffsets": found });
                 return Some(Box::new(move || Reply::json(&body)) as Work);
             }
-            if let Some(own) = offsets.get(&own, &topic, queue) {
-                let min = known.map_or(0, |topic| topic.range(queue).0);
-                let known = others.iter().filter_map(|group| offsets.get(group, &topic, queue));
-                if let Some(least) = known.filter(|offset| *offset >= min).min() {
-                    found.insert(queue, if least > own { i64::MAX } else { least });
-                }
+            let own = offsets.get(&own, &topic, queue);
+            let min = known.map_or(0, |topic| topic.range(queue).0);
+            let all = others.iter().filter_map(|group| offsets.get(group, &topic, queue));
+            if let Some(least) = all.filter(|offset| *offset >= min).min() {
+                let is_last = own.is_some_and(|own| least > own);
+                found.insert(queue, if is_last { i64::MAX } else { least });
             }
             queue += 1;
             None

@@ -24,6 +24,14 @@ pub fn from_slice<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
     serde_json::from_slice(&text).map_err(|e| e.to_string())
 }
 
+/// As [`from_slice`], of a body that must be an object: a list would pass for one with every member left out.
+pub fn object<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
+    match body.iter().find(|byte| !byte.is_ascii_whitespace()) {
+        Some(b'[') => Err("a list, where an object is expected".to_owned()),
+        _ => from_slice(body),
+    }
+}
+
 /// Rewrites `body` into strict JSON.
 pub fn strict(body: &[u8]) -> Result<Cow<'_, [u8]>, JsonError> {
     let mut out = Vec::with_capacity(body.len() + 16);
@@ -127,6 +135,14 @@ mod tests {
         let strict = strict(input.as_bytes()).unwrap();
         assert_eq!(std::str::from_utf8(&strict).unwrap(), expected);
         serde_json::from_slice::<serde_json::Value>(&strict).unwrap();
+    }
+
+    #[test]
+    fn a_list_is_no_object() {
+        type Map = serde_json::Map<String, serde_json::Value>;
+        assert!(object::<Map>(b" [] ").unwrap_err().contains("a list"));
+        assert_eq!(object::<Map>(b" {a:1}").map(|map| map.len()), Ok(1));
+        assert_eq!(object::<Map>(b"").map(|map| map.len()), Ok(0));
     }
 
     #[test]
