@@ -169,7 +169,7 @@ fn open(dir: &Path, disk: Arc<dyn Disk>) -> Result<(Identity, Files), Failure> {
     let (identity, file_size) =
         identity::open(&*disk, dir, None, nobody).map_err(Failure::unusable)?;
     let files = Files::open(disk, dir, file_size).map_err(unusable)?;
-    if adopt::touched(&files, dir).map_err(unusable)?.is_some() {
+    if adopt::touched(&files, dir).map_err(Failure::unusable)?.is_some() {
         let why = format!(
             "Apache's broker had {shown} since Kerolox was stopped; start Kerolox once, which takes it over, then look"
         );

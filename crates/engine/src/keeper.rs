@@ -223,6 +223,10 @@ impl Keeper {
         let first = self.blocks.files().first().unwrap_or_default();
         self.retire_blocks(first, &mut |work: &mut dyn FnMut(&mut State)| work(&mut *state))?;
         let lost = LostDelays::find(&self.blocks, first, state, &self.config.delay_levels_ms);
+        if self.blocks.begins().first().is_some_and(|begin| *begin < first.0) {
+            // What these blocks say of settings and offsets is said nowhere else.
+            self.write_snapshot(first)?;
+        }
         self.remove_blocks(first)?;
         Ok(lost)
     }

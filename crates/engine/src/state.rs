@@ -382,14 +382,20 @@ impl State {
         for (i, offset) in self.delayed.iter().enumerate() {
             put(Change::Delayed { level: i as u8 + 1, offset: *offset })?;
         }
-        for ((namespace, key), value) in &self.kv {
+        self.kept_changes().try_for_each(put)
+    }
+
+    /// What of the state no table of Apache's broker holds.
+    pub(crate) fn kept_changes(&self) -> impl Iterator<Item = Change<'_>> {
+        let kv = self.kv.iter().map(|((namespace, key), value)| {
             let value = Some(value.into());
-            put(Change::Kv { namespace: namespace.into(), key: key.into(), value })?;
-        }
-        for (key, setting) in &self.settings {
-            put(Change::Setting { key: key.into(), setting: Some(setting.clone()) })?;
-        }
-        Ok(())
+            Change::Kv { namespace: namespace.into(), key: key.into(), value }
+        });
+        let settings = self.settings.iter().map(|(key, setting)| Change::Setting {
+            key: key.into(),
+            setting: Some(setting.clone()),
+        });
+        kv.chain(settings)
     }
 
     /// Takes over one of the changes that [`State::dump`] wrote.

@@ -44,7 +44,12 @@ pub enum Closed {
     DiskFull(String),
     /// Too many bytes wait for the disk.
     Busy(String),
+    /// The last seal was made: nothing that comes now is written any more.
+    Over,
 }
+
+/// To whoever comes too late.
+const OVER: &str = "service not available now. The broker stops";
 
 /// The broker's state machine.
 pub struct Engine {
@@ -279,6 +284,9 @@ impl Engine {
             );
             return Some(Reply::refuse(response::SERVICE_NOT_AVAILABLE, remark));
         }
+        if self.closed == Some(Closed::Over) {
+            return Some(Reply::refuse(response::SERVICE_NOT_AVAILABLE, OVER));
+        }
         if self.log.has_room_for_changes() {
             return None;
         }
@@ -308,9 +316,9 @@ impl Engine {
         }
     }
 
-    /// Closes the broker for sends, or opens it again. A failure stays.
+    /// Closes the broker for sends, or opens it again. A failure stays, as does the end.
     pub fn set_closed(&mut self, closed: Option<Closed>) {
-        if !matches!(self.closed, Some(Closed::Failed(_))) {
+        if !matches!(self.closed, Some(Closed::Failed(_) | Closed::Over)) {
             self.closed = closed;
         }
     }
@@ -420,6 +428,9 @@ impl Engine {
             Some(Continuation::Direct { origin, header, at }) => {
                 self.direct_loaded(origin, &header, at, answers, now, out);
             }
+            // They would count as delivered, and be in no log.
+            Some(Continuation::Delayed { .. } | Continuation::DelayedEntries { .. })
+                if self.closed == Some(Closed::Over) => {}
             Some(Continuation::Delayed { level, from }) => {
                 self.deliver(level, from, answers, now);
                 // What is due behind them waits no longer, unless there was no room.
@@ -492,6 +503,7 @@ impl Engine {
             Closed::Busy(why) => {
                 Reply::refuse(response::SYSTEM_BUSY, format!("[OVERLOAD]system busy, {why}"))
             }
+            Closed::Over => Reply::refuse(response::SERVICE_NOT_AVAILABLE, OVER),
         };
         self.counters.refused += 1;
         out.reply(origin, reply);

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use kerolox_engine::apache::adopt::{self, Adoption};
 use kerolox_engine::apache::leave::{self, Terms};
 use kerolox_engine::apache::queues::{ConsumeQueues, QueueWriter};
+use kerolox_engine::change::Change;
 use kerolox_engine::keeper::Keeper;
 use kerolox_engine::{Config, State};
 use kerolox_log::PhysicalOffset;
@@ -224,8 +225,13 @@ impl Started {
     fn stop(self) -> Summary {
         let summary = summary(&self.state);
         let delay_levels_ms = Config::default().delay_levels_ms;
-        let terms =
-            Terms { queue_file_bytes: QUEUE_FILE, delay_levels_ms, now: 5_000_000, far: false };
+        let terms = Terms {
+            queue_file_bytes: QUEUE_FILE,
+            delay_levels_ms,
+            now: 5_000_000,
+            far: false,
+            in_rocksdb: false,
+        };
         leave::leave(&self.blocks, dir(), &self.state, self.resume.next, &terms).unwrap();
         summary
     }
@@ -473,4 +479,94 @@ fn queues_of_another_kind_are_refused() {
     write_whole(&disk, &dir().join("config/topics.json"), text.as_bytes()).unwrap();
     let why = try_start(&disk).err().unwrap();
     assert!(why.contains("topic t of Apache's broker is of the type BatchCQ"), "{why}");
+}
+
+#[test]
+fn what_only_deleted_log_files_told_stays() {
+    let disk = FaultDisk::default();
+    directory(&disk);
+    let mut started = start(&disk);
+    let kv = Change::Kv { namespace: "n".into(), key: "k".into(), value: Some("v".into()) };
+    started.state.apply(&kv, 0, PhysicalOffset(0));
+    let end = started.append("a", 3, 300);
+    started.stop();
+    // That broker deletes all files but the last, and changes no table.
+    let mut apache = Apache::new(&disk, end.0, 9_000_000);
+    apache.next = [(("b".to_owned(), 1), 33)].into();
+    for _ in 0..100 {
+        apache.put("b", 1, 900);
+    }
+    for base in (0..apache.at - FILE_SIZE).step_by(FILE_SIZE as usize) {
+        disk.remove(&log_file(base)).unwrap();
+    }
+    disk.sync_all(dir()).unwrap();
+    for number in 1..=3 {
+        let (identity, _) = identity::open(&disk, dir(), None, FRESH).unwrap();
+        let files = Arc::new(Files::open(Arc::new(disk.clone()), dir(), FILE_SIZE).unwrap());
+        let adoption = Adoption::begin(&files, dir(), identity, &mut |_, _| {}).unwrap();
+        assert_eq!(adoption.is_some(), number == 1);
+        let config = Config::default();
+        let found = Keeper::open(files.clone(), dir().to_owned(), identity, &config).unwrap();
+        let (mut keeper, mut state) = (found.keeper, found.state);
+        let (resume, _) =
+            recover::recover(&files, dir(), &identity, found.origin, &mut state).unwrap();
+        if let Some(adoption) = adoption {
+            let mut additions = Additions::new(&files, &identity, resume);
+            adoption.settle(&mut state, &config, &mut |change| additions.add(change)).unwrap();
+            additions.finish().unwrap();
+        }
+        adopt::take(&disk, dir()).unwrap();
+        keeper.settle(&mut state).unwrap();
+        let seen = summary(&state);
+        assert!(seen["group g"].contains("retry_max_times: 5"), "start {number}");
+        assert_eq!(seen["offset g a 0"], "12", "start {number}");
+        assert!(seen["topic a"].contains("read_queue_nums: 4"), "start {number}");
+        assert_eq!(state.kv.len(), 1, "start {number}");
+        assert_eq!(state.delayed[2], 1, "start {number}");
+        assert_eq!(range(&seen, "a 3"), "(300, 300)", "start {number}");
+    }
+}
+
+#[test]
+fn a_log_that_apache_cut_or_that_nobody_left_is_refused() {
+    let left = || {
+        let disk = FaultDisk::default();
+        directory(&disk);
+        let mut started = start(&disk);
+        let end = started.append("a", 3, 10);
+        started.stop();
+        (disk, end.0)
+    };
+    // It began anew before the end, and went on behind.
+    let (disk, end) = left();
+    let mut apache = Apache::new(&disk, end - 500, 9_000_000);
+    apache.put("a", 3, 2000);
+    disk.remove(&dir().join("abort")).unwrap();
+    let why = try_start(&disk).err().unwrap();
+    assert!(why.contains("has cut the log before"), "{why}");
+
+    let (disk, _) = left();
+    disk.remove(&dir().join("handed-over")).unwrap();
+    let why = try_start(&disk).err().unwrap();
+    assert!(why.contains("neither Kerolox's guard nor its mark is there, but checkpoint is"));
+}
+
+#[test]
+fn no_more_is_delivered_than_there_is() {
+    let disk = FaultDisk::default();
+    let apache = directory(&disk);
+    apache.leave(&[("a", 4)], "", "3:9,4:2");
+    assert!(summary(&start(&disk).state)["delays"].starts_with("[0, 0, 2, 0, 0"));
+}
+
+/// A power cut may leave a guard without its text, which keeps nobody away.
+#[test]
+fn a_guard_is_whole() {
+    let disk = FaultDisk::default();
+    directory(&disk);
+    start(&disk);
+    let guard = dir().join("commitlog").join(handover::GUARD);
+    disk.cut(&guard, 0);
+    start(&disk);
+    assert!(disk.content(&guard).unwrap().len() > 10);
 }

@@ -82,12 +82,19 @@ impl Adopted {
         first_bad.map_or(Ok(Adopted::default()), Err)
     }
 
+    /// Whether so many runs can be written.
+    pub fn check(runs: usize) -> io::Result<()> {
+        if runs <= RUNS_MAX {
+            return Ok(());
+        }
+        let what =
+            format!("more than {RUNS_MAX} parts of the log were written by others, or damaged");
+        Err(io::Error::new(io::ErrorKind::InvalidData, what))
+    }
+
     /// Writes the list, twice.
     pub fn write(&self, disk: &dyn Disk, data_dir: &Path) -> io::Result<()> {
-        if self.0.len() > RUNS_MAX {
-            let what = format!("more than {RUNS_MAX} parts of the log were written by others");
-            return Err(io::Error::new(io::ErrorKind::InvalidData, what));
-        }
+        Adopted::check(self.0.len())?;
         let bytes = self.encode();
         FILE_NAMES.iter().try_for_each(|name| write_whole(disk, &data_dir.join(name), &bytes))
     }

@@ -14,6 +14,9 @@
 //! | 12 | 8 | where the log ends |
 //! | 20 | 4 | number of files, n |
 //! | 24 | | n files: length of the name (2), the name, size (8; all ones: it is not there), CRC32 of the content (4) |
+//! | | 8 + 4 | where the last bytes before the log's end begin (all ones: none are known), and their CRC32 |
+//! | | 4 | number of state changes, m: those of which Apache's tables hold nothing |
+//! | | | m changes: size (4), content |
 //! | | 4 | CRC32 of all before |
 
 use std::io;
@@ -21,7 +24,7 @@ use std::path::{Path, PathBuf};
 
 use crate::PhysicalOffset;
 use crate::disk::{Disk, Open, read_full, read_whole, write_whole};
-use crate::files::DIR;
+use crate::files::{DIR, Files};
 
 /// Name of the guard, in the folder of the log.
 pub const GUARD: &str = "kerolox-has-it";
@@ -29,7 +32,9 @@ const GUARD_TEXT: &str = "Kerolox runs on this directory, or was killed. Start K
 const MARK: &str = "handed-over";
 const MAGIC: [u8; 8] = *b"KEROMARK";
 const FORMAT_VERSION: u16 = 1;
-const MARK_BYTES_MAX: usize = 64 << 10;
+const MARK_BYTES_MAX: usize = 256 << 20;
+/// Bytes before the log's end by which it is known again.
+const TAIL: u64 = 4096;
 /// Bytes of a file that are in memory while its CRC is taken.
 const STEP: usize = 256 << 10;
 
@@ -67,11 +72,25 @@ impl Left {
 }
 
 /// What a clean stop left.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Mark {
     /// Where the log ended.
     pub end: PhysicalOffset,
     pub files: Vec<Left>,
+    /// Where the last bytes before the end begin, and their CRC32.
+    pub tail: Option<(PhysicalOffset, u32)>,
+    /// State changes.
+    pub changes: Vec<Vec<u8>>,
+}
+
+/// The CRC32 of bytes before the log's end, and where they begin: all in one file. `None`: they are not there.
+pub fn tail(files: &Files, end: PhysicalOffset) -> io::Result<Option<(PhysicalOffset, u32)>> {
+    let Some(last) = end.0.checked_sub(1) else { return Ok(None) };
+    let begin = end.0.saturating_sub(TAIL).max(last - last % files.file_size());
+    let Some((file, place)) = files.at(PhysicalOffset(begin)) else { return Ok(None) };
+    let mut bytes = vec![0; (end.0 - begin) as usize];
+    let read = read_full(&*file, &mut bytes, place)?;
+    Ok(Some((PhysicalOffset(begin), crc32fast::hash(&bytes[..read]))))
 }
 
 impl Mark {
@@ -88,6 +107,12 @@ impl Mark {
     /// Writes the mark.
     pub fn write(&self, disk: &dyn Disk, data_dir: &Path) -> io::Result<()> {
         write_whole(disk, &data_dir.join(MARK), &self.encode())
+    }
+
+    /// Whether the log still is what it was up to the end, as far as that is there.
+    pub fn is_end_of(&self, files: &Files) -> io::Result<bool> {
+        let now = if self.tail.is_some() { tail(files, self.end)? } else { None };
+        Ok(now.is_none() || now == self.tail)
     }
 
     /// Removes the mark of a data directory.
@@ -108,6 +133,14 @@ impl Mark {
             out.extend_from_slice(name.as_bytes());
             out.extend_from_slice(&size.to_be_bytes());
             out.extend_from_slice(&crc.to_be_bytes());
+        }
+        let (begin, crc) = self.tail.map_or((u64::MAX, 0), |(begin, crc)| (begin.0, crc));
+        out.extend_from_slice(&begin.to_be_bytes());
+        out.extend_from_slice(&crc.to_be_bytes());
+        out.extend_from_slice(&(self.changes.len() as u32).to_be_bytes());
+        for change in &self.changes {
+            out.extend_from_slice(&(change.len() as u32).to_be_bytes());
+            out.extend_from_slice(change);
         }
         out.extend_from_slice(&crc32fast::hash(&out).to_be_bytes());
         out
@@ -143,7 +176,14 @@ fn decode(bytes: &[u8]) -> io::Result<Mark> {
         let (size, crc) = (number(take(8)?), number(take(4)?) as u32);
         files.push(Left { name, content: (size != u64::MAX).then_some((size, crc)) });
     }
-    Ok(Mark { end, files })
+    let (begin, crc) = (number(take(8)?), number(take(4)?) as u32);
+    let tail = (begin != u64::MAX).then_some((PhysicalOffset(begin), crc));
+    let mut changes = Vec::new();
+    for _ in 0..number(take(4)?) {
+        let size = number(take(4)?) as usize;
+        changes.push(take(size)?.to_vec());
+    }
+    Ok(Mark { end, files, tail, changes })
 }
 
 fn guard(data_dir: &Path) -> PathBuf {
@@ -162,7 +202,8 @@ pub fn is_guarded(disk: &dyn Disk, data_dir: &Path) -> io::Result<bool> {
 pub fn put_guard(disk: &dyn Disk, data_dir: &Path) -> io::Result<()> {
     let path = guard(data_dir);
     let file = match disk.open(&path, Open::Create) {
-        Err(why) if why.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        // A power cut may have come before its text, and an empty file keeps nobody away.
+        Err(why) if why.kind() == io::ErrorKind::AlreadyExists => disk.open(&path, Open::Write)?,
         file => file?,
     };
     file.write_at(&[GUARD_TEXT.as_bytes()], 0)?;
@@ -194,7 +235,12 @@ mod tests {
         assert_eq!(Mark::read(&RealDisk, dir).unwrap(), None);
         std::fs::write(dir.join("a.json"), vec![7; 3 * STEP]).unwrap();
         let left = |name| Left::now(&RealDisk, dir, name).unwrap();
-        let mark = Mark { end: PhysicalOffset(1 << 40), files: vec![left("a.json"), left("b")] };
+        let mark = Mark {
+            end: PhysicalOffset(1 << 40),
+            files: vec![left("a.json"), left("b")],
+            tail: Some((PhysicalOffset(77), 5)),
+            changes: vec![vec![1; 9], vec![]],
+        };
         assert_eq!(mark.files[0].content.map(|(size, _)| size), Some(3 * STEP as u64));
         assert_eq!(mark.files[1].content, None);
         mark.write(&RealDisk, dir).unwrap();

@@ -94,7 +94,7 @@ pub fn open(
             };
             if let Some(Apache { first }) = apache {
                 let end = PhysicalOffset(first.map_or(0, |(base, _)| base));
-                Mark { end, files: Vec::new() }.write(disk, dir).map_err(fail)?;
+                Mark { end, ..Mark::default() }.write(disk, dir).map_err(fail)?;
             }
             write_whole(disk, &path, &encode(fresh, file_size)).map_err(fail)?;
             Ok((fresh, file_size))

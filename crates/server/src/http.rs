@@ -129,6 +129,7 @@ fn not_ready(shared: &Shared) -> Option<String> {
         Closed::Failed(why) => Some(format!("failed: {why}")),
         Closed::DiskFull(why) => Some(format!("disk full: {why}")),
         Closed::Busy(why) => Some(format!("overloaded: {why}")),
+        Closed::Over => Some("stopping".to_owned()),
     })
 }
 

@@ -221,7 +221,10 @@ impl Logger {
             // What arrives meanwhile stands before the last seal, which says that all before these
             // is flushed.
             self.confirm(pen);
-            shared.with_core(|core, _| pen.take_last_seal(core));
+            shared.with_core(|core, _| {
+                pen.take_last_seal(core);
+                core.engine.set_closed(Some(Closed::Over));
+            });
             self.flush(pen)
         });
         match flushed {

@@ -22,7 +22,7 @@ use kerolox_engine::{Config, Engine, State};
 use kerolox_log::append::{Appender, Resume};
 use kerolox_log::disk::{Disk, real::RealDisk, slow::Slow};
 use kerolox_log::files::Files;
-use kerolox_log::handover;
+use kerolox_log::handover::{self, Mark};
 use kerolox_log::identity::{self, Identity, IdentityError};
 use kerolox_log::index::lookup::Blocks;
 use kerolox_log::recover::{self, Additions, Lost, RecoverError, Report};
@@ -341,6 +341,8 @@ impl Server {
             ),
             Err(error) => {
                 tracing::error!(%error, "Kerolox keeps the directory: what Apache's broker needs cannot be written");
+                // Where the disk is full the next start needs the room.
+                let _ = queues::forget(&**blocks.files().disk(), dir);
             }
         }
     }
@@ -408,6 +410,7 @@ fn terms(values: &Values, engine: &Engine, now: i64) -> leave::Terms {
         delay_levels_ms: engine.config.delay_levels_ms.clone(),
         now,
         far: false,
+        in_rocksdb: values.text("storeType").eq_ignore_ascii_case("defaultRocksDB"),
     }
 }
 
@@ -419,7 +422,10 @@ pub fn hand_over(options: &Options) -> Result<Option<leave::Amount>, HandOverErr
     let guarded =
         handover::is_guarded(&RealDisk, dir).map_err(io_error("looking for the guard"))?;
     if !guarded {
-        return Ok(None);
+        return match Mark::read(&RealDisk, dir).map_err(io_error("reading the mark"))? {
+            Some(_) => Ok(None),
+            None => Err(HandOverError::Unguarded { dir: dir.display().to_string() }),
+        };
     }
     let Recovered { engine, keeper, settings, .. } =
         recover(options, Ports::default(), &Arc::new(Progress::default()))?;
@@ -436,6 +442,10 @@ pub enum HandOverError {
     Start(#[from] StartError),
     #[error("{0}")]
     Leave(#[from] LeaveError),
+    #[error(
+        "{dir} has neither the guard nor the mark of a stop: start Kerolox on it once, and stop it"
+    )]
+    Unguarded { dir: String },
 }
 
 /// Takes the lock on the data directory, which is made if it is not there.
@@ -484,6 +494,9 @@ fn recover(
     let files = Files::open(disk.clone(), dir, file_size)
         .map_err(io_error(format!("opening the commit log in {}", dir.display())))?;
     let files = Arc::new(files);
+    if !options.roles.broker && adopt::touched(&files, dir)?.is_some() {
+        return Err(AdoptError::NoBroker { dir: dir.clone() }.into());
+    }
     let adoption =
         Adoption::begin(&files, dir, identity, &mut |done, total| progress.set(done, total))?;
     let mut watch = StartWatch(progress.clone());
@@ -503,7 +516,9 @@ fn recover(
         Some(adoption) => take_over(adoption, &files, &identity, &config, &mut state, resume)?,
         None => resume,
     };
-    adopt::take(&*disk, dir).map_err(io_error(format!("taking {}", dir.display())))?;
+    if options.roles.broker {
+        adopt::take(&*disk, dir).map_err(io_error(format!("taking {}", dir.display())))?;
+    }
     let lost_delays = keeper.settle(&mut state)?;
     report.lost.iter().for_each(log_lost);
     if state.unknown_changes > 0 {

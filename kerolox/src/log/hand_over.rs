@@ -25,6 +25,7 @@ pub(super) fn run(args: &HandOverArgs) -> Result<ExitCode, Failure> {
     let left = kerolox_server::hand_over(&options).map_err(|why| match &why {
         HandOverError::Start(start) => Failure::start(start),
         HandOverError::Leave(_) => Failure::other(why),
+        HandOverError::Unguarded { .. } => Failure::unusable(why),
     })?;
     let mut out = io::stdout().lock();
     written(match left {

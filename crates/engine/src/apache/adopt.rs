@@ -10,11 +10,11 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use kerolox_log::PhysicalOffset;
 use kerolox_log::adopted::{Adopted, Run};
-use kerolox_log::disk::{Disk, Open};
+use kerolox_log::disk::Disk;
 use kerolox_log::files::Files;
 use kerolox_log::handover::{self, Left, Mark};
 use kerolox_log::identity::Identity;
@@ -22,7 +22,9 @@ use kerolox_log::index::lookup::Blocks;
 use kerolox_log::limits::{QUEUE_OFFSET_MAX, QUEUES_MAX};
 use kerolox_log::recover::RecoverError;
 use kerolox_log::recover::unsealed::{self, Found, Guide};
-use kerolox_protocol::names::{STATE_TOPIC, check_topic, is_system_group, is_system_topic};
+use kerolox_protocol::names::{
+    SCHEDULE_TOPIC, STATE_TOPIC, check_topic, is_system_group, is_system_topic,
+};
 use kerolox_protocol::record::View;
 use kerolox_protocol::remoting::admin::TopicConfig;
 
@@ -50,6 +52,20 @@ pub enum AdoptError {
         "topic {topic} of Apache's broker is of the type {kind}, which Kerolox does not have; delete it there, or give another --data-dir"
     )]
     QueueType { topic: String, kind: String },
+    #[error(
+        "another broker had {} since Kerolox: neither Kerolox's guard nor its mark is there, but {trace} is. Nothing is changed. If nothing of that broker is needed move {trace} away; else restore the directory from a backup",
+        dir.display()
+    )]
+    Unclear { dir: PathBuf, trace: &'static str },
+    #[error(
+        "Apache's broker has cut the log before {end}, where Kerolox had left it: it could not read all before, and stored other messages there. Nothing is changed. Let that broker go on with the directory, or restore it from a backup"
+    )]
+    Cut { end: PhysicalOffset },
+    #[error(
+        "Apache's broker had {}, and a name server does not take it over; give another --data-dir, or start a broker",
+        dir.display()
+    )]
+    NoBroker { dir: PathBuf },
 }
 
 /// What is taken over.
@@ -63,6 +79,8 @@ pub struct Adoption {
     /// What stood behind the end.
     pub cut: Option<kerolox_log::recover::Cut>,
     tables: Tables,
+    /// State of our own, by the mark: that broker may have deleted the log files that tell it.
+    kept: Vec<Vec<u8>>,
     /// The next offset of each of its consume queues.
     ends: BTreeMap<(String, i32), i64>,
     /// Queues of which it wrote messages.
@@ -106,7 +124,10 @@ impl Adoption {
         let Some(mark) = touched(files, data_dir)? else { return Ok(None) };
         let tables = Tables::read(disk, data_dir)?;
         refuse_batch_queues(&tables)?;
-        let stopped = matches!(disk.open(&data_dir.join(ABORT), Open::Read), Err(why) if why.kind() == io::ErrorKind::NotFound);
+        if !mark.is_end_of(files)? {
+            return Err(AdoptError::Cut { end: mark.end });
+        }
+        let stopped = !is_there(disk, data_dir, ABORT)?;
         let consume_queues = ConsumeQueues::open(disk, data_dir)?;
         // An attempt that was not finished found others, perhaps.
         let earlier = files.adopted();
@@ -116,8 +137,11 @@ impl Adoption {
 
         let checkpoint = checkpoint::read(disk, data_dir)?;
         let mut watcher = Watcher { queues: &consume_queues, written: HashSet::new(), progress };
-        let found = unsealed::find(files, mark.end, checkpoint, &mut watcher)?;
+        // That broker may have deleted more than was there.
+        let from = mark.end.max(files.first().unwrap_or_default());
+        let found = unsealed::find(files, from, checkpoint, stopped, &mut watcher)?;
         let written = watcher.written;
+        Adopted::check(kept().count() + found.runs.len() + 1)?;
         let (end, cut) = unsealed::end_with(files, data_dir, found.synced, found.end)?;
         let blank = Run { begin: found.end, end };
         let mut runs: Vec<Run> = kept().chain(found.runs.iter().copied()).collect();
@@ -135,11 +159,12 @@ impl Adoption {
             queues::ends_in_rocksdb(disk, data_dir)?
         };
         Ok(Some(Adoption {
-            from: mark.end,
+            from,
             end,
             found,
             cut,
             tables,
+            kept: mark.changes,
             ends,
             written,
             told: stopped && in_files,
@@ -155,6 +180,9 @@ impl Adoption {
     ) -> io::Result<()> {
         let mut settling = Settling { state, put, at: self.end };
         settling.change(Change::Adopted { from: self.from.0, end: self.end.0 })?;
+        for change in self.kept.iter().filter_map(|change| Change::decode(change)) {
+            settling.change(change)?;
+        }
         let fresh = State::new(config);
         settling.topics(self.tables.topics.as_deref(), &fresh)?;
         settling.queues(self)?;
@@ -202,15 +230,25 @@ pub fn take(disk: &dyn Disk, data_dir: &Path) -> io::Result<()> {
 
 /// The mark of the last stop, if Apache's broker may have had the directory since; a look that changes
 /// nothing.
-pub fn touched(files: &Files, data_dir: &Path) -> io::Result<Option<Mark>> {
+pub fn touched(files: &Files, data_dir: &Path) -> Result<Option<Mark>, AdoptError> {
     let disk = &**files.disk();
     if handover::is_guarded(disk, data_dir)? {
         return Ok(None);
     }
-    match Mark::read(disk, data_dir)? {
-        Some(mark) if !is_untouched(files, data_dir, &mark)? => Ok(Some(mark)),
-        _ => Ok(None),
+    if let Some(mark) = Mark::read(disk, data_dir)? {
+        return Ok(if is_untouched(files, data_dir, &mark)? { None } else { Some(mark) });
     }
+    // A directory that is new, or from before there were guards; unless somebody took the guard away.
+    for trace in [checkpoint::NAME, ABORT, "consumequeue"] {
+        if is_there(disk, data_dir, trace)? {
+            return Err(AdoptError::Unclear { dir: data_dir.to_owned(), trace });
+        }
+    }
+    Ok(None)
+}
+
+fn is_there(disk: &dyn Disk, data_dir: &Path, name: &str) -> io::Result<bool> {
+    Ok(disk.list(data_dir)?.iter().any(|entry| entry.name == name))
 }
 
 /// Whether all is as the mark says.
@@ -225,7 +263,8 @@ fn is_untouched(files: &Files, data_dir: &Path, mark: &Mark) -> io::Result<bool>
             return Ok(false);
         }
     }
-    let Some((file, place)) = files.at(mark.end) else { return Ok(true) };
+    // It was there: a stop makes it.
+    let Some((file, place)) = files.at(mark.end) else { return Ok(false) };
     let mut size = [0; 8];
     kerolox_log::disk::read_full(&*file, &mut size, place)?;
     Ok(size == [0; 8])
@@ -402,10 +441,12 @@ impl Settling<'_> {
         for (level, offset) in delays.unwrap_or_default() {
             let at = usize::from(*level).checked_sub(1);
             let known = at.and_then(|at| self.state.delayed.get(at)).copied();
-            if known.is_some_and(|known| known != *offset)
-                && (0..=QUEUE_OFFSET_MAX).contains(offset)
-            {
-                self.change(Change::Delayed { level: *level, offset: *offset })?;
+            // Nothing is delivered that is not there: what comes next gets that offset.
+            let topic = self.state.topics.by_name(SCHEDULE_TOPIC);
+            let end = topic.map_or(0, |topic| topic.range(i32::from(*level) - 1).1);
+            let offset = (*offset).min(end);
+            if known.is_some_and(|known| known != offset) && offset >= 0 {
+                self.change(Change::Delayed { level: *level, offset })?;
             }
         }
         Ok(())

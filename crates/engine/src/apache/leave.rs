@@ -25,8 +25,14 @@ use crate::state::State;
 use crate::topics::QueueState;
 
 /// Files that Apache's broker changes when it runs: if one is not as it was left, that broker did.
-pub(super) const WATCHED: [&str; 5] =
-    [tables::FILES[0], tables::FILES[1], tables::FILES[2], tables::FILES[3], checkpoint::NAME];
+const WATCHED: [&str; 6] = [
+    tables::FILES[0],
+    tables::FILES[1],
+    tables::FILES[2],
+    tables::FILES[3],
+    checkpoint::NAME,
+    ABORT,
+];
 
 /// How much there is to leave.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -46,6 +52,10 @@ pub enum LeaveError {
         "Apache's broker has its queues in a RocksDB, and looks at {FILES_SEEN} log files for what that lacks; here are {files}. Set commitLogRecoverMaxNum={files} there, and run kerolox log hand-over"
     )]
     Far { files: usize },
+    #[error(
+        "{queues} queues have no messages left, and a new RocksDB of Apache's broker would number them from 0 again, below what groups have consumed. Let it start with storeType=default; or run kerolox log hand-over if that may be"
+    )]
+    Empty { queues: usize },
 }
 
 /// Log files at the end that 5.5.0 looks at, unless it is told otherwise.
@@ -62,6 +72,8 @@ pub struct Terms {
     pub now: i64,
     /// Whether Apache's broker is configured to look at as many log files as it must.
     pub far: bool,
+    /// `storeType=defaultRocksDB`: it keeps its queues in a RocksDB, or will.
+    pub in_rocksdb: bool,
 }
 
 /// Entries of a queue that are in memory at once.
@@ -89,11 +101,22 @@ pub fn leave(
     let disk = &**files.disk();
     remove_all(disk, &data_dir.join("index"))?;
     queues::forget(disk, data_dir)?;
-    let of_files = !queues::are_in_rocksdb(disk, data_dir)?;
-    let behind = files.adopted().end().0;
+    let known = queues::are_in_rocksdb(disk, data_dir)?;
+    let of_files = !known && !terms.in_rocksdb;
+    let behind = if known { files.adopted().end().0 } else { 0 };
     let unseen = files.bases().iter().filter(|base| *base + files.file_size() > behind).count();
     if !of_files && !terms.far && unseen > FILES_SEEN {
         return Err(LeaveError::Far { files: unseen + 1 });
+    }
+    if !of_files && !known && !terms.far {
+        let queues = state.topics.iter().flat_map(|(_, topic)| topic.used_queues());
+        let is_empty = |(_, queue): &(i32, &QueueState)| {
+            queue.visible > 0 && queue.index.min() >= queue.visible
+        };
+        let empty = queues.filter(is_empty).count();
+        if empty > 0 {
+            return Err(LeaveError::Empty { queues: empty });
+        }
     }
     for (_, topic) in state.topics.iter().filter(|_| of_files) {
         for (queue, known) in topic.used_queues() {
@@ -108,7 +131,10 @@ pub fn leave(
     files.at_or_make(end)?;
     disk.sync_all(data_dir)?;
     let left = WATCHED.iter().map(|name| Left::now(disk, data_dir, name));
-    let mark = Mark { end, files: left.collect::<io::Result<_>>()? };
+    // No table of that broker holds these, and it may delete the log files that do.
+    let changes = state.kept_changes().map(|change| change.encode()).collect();
+    let tail = handover::tail(files, end)?;
+    let mark = Mark { end, files: left.collect::<io::Result<_>>()?, tail, changes };
     mark.write(disk, data_dir)?;
     handover::remove_guard(disk, data_dir)?;
     Ok(())

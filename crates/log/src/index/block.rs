@@ -401,9 +401,12 @@ pub fn folder(disk: &dyn Disk, data_dir: &Path) -> io::Result<PathBuf> {
         entries => entries.map(|entries| entries.into_iter().map(|e| e.name).collect()),
     };
     let is_before = names(&dir)?.is_empty() && names(&before)?.iter().any(|name| is_name(name));
-    if is_before && disk.rename(&before, &dir).is_err() {
-        // A look that changes nothing.
-        return Ok(before);
+    if is_before {
+        match disk.rename(&before, &dir) {
+            // A look that changes nothing.
+            Err(why) if why.kind() == io::ErrorKind::ReadOnlyFilesystem => return Ok(before),
+            renamed => renamed?,
+        }
     }
     disk.create_dir(&dir)?;
     disk.sync_dir(data_dir)?;

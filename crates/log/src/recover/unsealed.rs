@@ -81,11 +81,12 @@ pub trait Guide {
 }
 
 /// Finds what Apache's broker wrote from a position on. `checkpoint`: all records stored before, in ms,
-/// were on the disk. Changes nothing.
+/// were on the disk. `stopped`: it was stopped, so that all were. Changes nothing.
 pub fn find(
     files: &Files,
     from: PhysicalOffset,
     checkpoint: i64,
+    stopped: bool,
     guide: &mut dyn Guide,
 ) -> Result<Found, RecoverError> {
     let mut window = Window::new(files, from);
@@ -123,10 +124,10 @@ pub fn find(
             }
             continue;
         }
-        let behind = if time < checkpoint { go_on(files, at, guide)? } else { None };
+        let behind = if stopped || time < checkpoint { go_on(files, at, guide)? } else { None };
         found.runs.push(Run { begin, end: at });
         let Some(behind) = behind else {
-            if time < checkpoint {
+            if time < checkpoint && found.records > 0 {
                 lose(&mut found.lost, at, at, "the end of the log");
             }
             found.end = at;
@@ -167,6 +168,10 @@ fn lose(lost: &mut Vec<Lost>, begin: PhysicalOffset, end: PhysicalOffset, what: 
     }
 }
 
+/// Records that queues name behind one damaged place and that are damaged, too, before the next file is taken:
+/// each is looked for in every queue.
+const NAMED_MAX: usize = 100;
+
 /// Where a good record stands behind damage: at a place that a queue names, or at the begin of a file.
 fn go_on(
     files: &Files,
@@ -174,8 +179,9 @@ fn go_on(
     guide: &mut dyn Guide,
 ) -> Result<Option<PhysicalOffset>, RecoverError> {
     let mut behind = at;
-    loop {
-        let by_queue = guide.named(behind).map_err(failed("reading the consume queues"))?;
+    for tried in 0.. {
+        let by_queue = if tried < NAMED_MAX { guide.named(behind) } else { Ok(None) };
+        let by_queue = by_queue.map_err(failed("reading the consume queues"))?;
         let mut bases = files.bases().into_iter().map(PhysicalOffset);
         let by_file = bases.find(|base| *base > behind);
         let Some(next_one) = by_queue.into_iter().chain(by_file).min() else { return Ok(None) };
@@ -185,6 +191,7 @@ fn go_on(
         }
         behind = next_one;
     }
+    Ok(None)
 }
 
 /// Makes `end` the end of the log: what stands behind is set aside and cleared; what may be in the page

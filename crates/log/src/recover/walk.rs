@@ -250,6 +250,8 @@ impl<'a> Walk<'a> {
                 None => {
                     if let Some(run) = run {
                         self.lose(at, run, "records and state changes");
+                        // Which seal the first one behind names is not known.
+                        self.before = None;
                     }
                     return Ok(run);
                 }
