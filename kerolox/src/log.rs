@@ -26,6 +26,9 @@ use kerolox_log::disk::real::RealDisk;
 use kerolox_log::files::{DIR, Files};
 use kerolox_log::identity::{self, Identity};
 
+use rustix::fs::{FlockOperation, fcntl_lock};
+use rustix::io::Errno;
+
 use crate::exit::Failure;
 
 /// What to do with it.
@@ -194,7 +197,12 @@ fn lock(dir: &Path) -> Result<Lock, Failure> {
         Err(e) => return Err(Failure::unusable(format!("locking {shown}: {e}"))),
     };
     match lock.try_lock() {
-        Ok(()) => Ok(Lock::Free(Some(lock))),
+        // Apache's broker takes another kind of lock on the same file.
+        Ok(()) => match fcntl_lock(&lock, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => Ok(Lock::Free(Some(lock))),
+            Err(Errno::AGAIN | Errno::ACCESS) => Ok(Lock::Taken),
+            Err(e) => Err(Failure::unusable(format!("locking {shown}: {e}"))),
+        },
         Err(TryLockError::WouldBlock) => Ok(Lock::Taken),
         Err(TryLockError::Error(e)) => Err(Failure::unusable(format!("locking {shown}: {e}"))),
     }

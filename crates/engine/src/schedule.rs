@@ -40,6 +40,9 @@ fn due(entries: impl Iterator<Item = (i64, Entry)>, stored_until: i64) -> Vec<Pl
 impl Engine {
     /// Delivers what is due. Called every few milliseconds.
     pub(crate) fn deliver_due(&mut self, now: i64, out: &mut Output) {
+        if self.is_over() {
+            return;
+        }
         for level in 0..self.config.delay_levels_ms.len() {
             if !self.delivering[level] {
                 self.deliver_level(level, now, out);
@@ -193,10 +196,9 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::keeper::{Found, Keeper};
+    use crate::turn::Closed;
 
-    /// What the disk did not give now is not given up: the message stays due, with those behind it.
-    #[test]
-    fn a_delayed_message_that_may_be_read_later_is_not_passed_over() {
+    fn engine() -> Engine {
         let (dir, config) = (Path::new("/data"), Config::default());
         let identity = Identity { number: [7; 16], writer: 1 };
         let disk = Arc::new(FaultDisk::default());
@@ -206,7 +208,26 @@ mod tests {
         let recovered = recover::recover(&files, dir, &identity, origin, &mut state);
         let (resume, report) = recovered.unwrap();
         let log = Appender::new(identity, 64 << 10, resume);
-        let mut engine = Engine::new(config, state, log, keeper.blocks, &report);
+        Engine::new(config, state, log, keeper.blocks, &report)
+    }
+
+    /// What is read during a stop came too late for the log, and was noted as delivered all the same.
+    #[test]
+    fn nothing_is_delivered_behind_the_last_seal() {
+        let (mut engine, mut out) = (engine(), Output::default());
+        let token = engine.pending.load(Continuation::Delayed { level: 2, from: 0 });
+        engine.set_closed(Some(Closed::Over));
+        engine.set_closed(None);
+        engine.loaded(token, &[Loaded::Nothing], 1000, &mut out);
+        engine.deliver_due(1000, &mut out);
+        assert_eq!(engine.state.delayed[2], 0);
+        assert!(engine.takes_no_changes().is_some());
+    }
+
+    /// What the disk did not give now is not given up: the message stays due, with those behind it.
+    #[test]
+    fn a_delayed_message_that_may_be_read_later_is_not_passed_over() {
+        let mut engine = engine();
         engine.deliver(2, 0, &[Loaded::Nothing, Loaded::NotNow, Loaded::Nothing], 1000);
         assert_eq!((engine.state.delayed[2], engine.due_at[2]), (1, 1000 + RETRY_MS));
         engine.deliver(2, 1, &[Loaded::Nothing], 3000);

@@ -284,7 +284,7 @@ impl Engine {
             );
             return Some(Reply::refuse(response::SERVICE_NOT_AVAILABLE, remark));
         }
-        if self.closed == Some(Closed::Over) {
+        if self.is_over() {
             return Some(Reply::refuse(response::SERVICE_NOT_AVAILABLE, OVER));
         }
         if self.log.has_room_for_changes() {
@@ -292,6 +292,11 @@ impl Engine {
         }
         let remark = "service not available now. It may be caused by disk full: there is no room for changes of topics, groups and settings. Free some room; they go on without a restart";
         Some(Reply::refuse(response::SERVICE_NOT_AVAILABLE, remark))
+    }
+
+    /// Whether the last seal was made: what is done now is in no log, so nothing may count as done.
+    pub(crate) fn is_over(&self) -> bool {
+        self.closed == Some(Closed::Over)
     }
 
     /// Refuses a change of the durable state, if there is a reason.
@@ -416,7 +421,7 @@ impl Engine {
     }
 
     /// What was asked of the disk is here.
-    fn loaded(&mut self, token: u64, answers: &[Loaded], now: i64, out: &mut Output) {
+    pub(crate) fn loaded(&mut self, token: u64, answers: &[Loaded], now: i64, out: &mut Output) {
         match self.pending.loaded(token) {
             Some(Continuation::SendBack { origin, header }) => {
                 self.send_back_loaded(origin, &header, answers, now, out);
@@ -428,9 +433,8 @@ impl Engine {
             Some(Continuation::Direct { origin, header, at }) => {
                 self.direct_loaded(origin, &header, at, answers, now, out);
             }
-            // They would count as delivered, and be in no log.
             Some(Continuation::Delayed { .. } | Continuation::DelayedEntries { .. })
-                if self.closed == Some(Closed::Over) => {}
+                if self.is_over() => {}
             Some(Continuation::Delayed { level, from }) => {
                 self.deliver(level, from, answers, now);
                 // What is due behind them waits no longer, unless there was no room.
