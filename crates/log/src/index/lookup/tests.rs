@@ -297,7 +297,7 @@ fn a_block_that_is_gone_is_missed_by_every_look_up() {
     for gone in 0..3 {
         let disk = FaultDisk::default();
         let (blocks, older) = sparse(&disk, 3, &[1]);
-        disk.remove(&block::path(Path::new(DATA_DIR), gone * STRETCH)).unwrap();
+        disk.remove(&block::path(&Path::new(DATA_DIR).join(block::DIR), gone * STRETCH)).unwrap();
         let files = blocks.files().clone();
         let identity = Identity { number: [1; 16], writer: 2 };
         let restarted = Blocks::open(files, DATA_DIR.into(), identity, |_| None).unwrap();
@@ -324,7 +324,7 @@ fn a_block_that_is_gone_is_missed_by_every_look_up() {
 fn a_flipped_bit_is_noticed_wherever_it_is() {
     let disk = FaultDisk::default();
     let (blocks, older) = sparse(&disk, 2, &[1]);
-    let path = block::path(Path::new(DATA_DIR), STRETCH);
+    let path = block::path(&Path::new(DATA_DIR).join(block::DIR), STRETCH);
     let whole = disk.content(&path).unwrap();
     let file = disk.open(&path, Open::Write).unwrap();
     for at in (0..whole.len()).step_by(37) {
