@@ -72,7 +72,7 @@ fn create_topic(topic: &str, around: &mut Around<'_>) -> (What, Request) {
         read_queue_nums: queues,
         write_queue_nums: queues,
         perm: 6,
-        attributes: Some(format!("+sim={}", rng.below(3)).into()),
+        attributes: Some(format!("+lite.topic.expiration={}", rng.below(3)).into()),
         ..CreateTopic::default()
     };
     (What::CreateTopic { name: topic.into(), queues }, Request::CreateTopic(header))
