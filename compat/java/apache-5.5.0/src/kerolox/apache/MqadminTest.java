@@ -105,6 +105,8 @@ class MqadminTest {
                     .replaceAll("[0-9a-f:]*[:.][0-9a-f.:]+@[-0-9A-Za-z#]+", "CLIENTID")
                     .replaceAll("\\b\\d+\\.\\d+(E-?\\d+)?\\b", "RATE");
             return plain.lines().map(line -> line.replaceAll("\\s+", " ").trim()).filter(line -> !line.isEmpty())
+                    // What came in a day Apache's broker knows from its next look at its counters on.
+                    .map(line -> line.replaceAll("RATE RATE \\d+ \\d+$", "RATE RATE DAY DAY"))
                     // Where `kerolox admin` prints a body, mqadmin writes it to a file.
                     .filter(line -> !line.startsWith("Message Body"))
                     .map(System_::propertiesSorted).sorted().collect(Collectors.joining("\n"));
