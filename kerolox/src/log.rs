@@ -45,7 +45,7 @@ pub(crate) enum LogCommand {
     /// Make the index anew from the log
     RepairIndex(RepairArgs),
     /// Leave the directory of a stopped server to Apache's broker
-    HandOver(HandOverArgs),
+    HandOver(OfServer),
 }
 
 #[derive(Debug, Args)]
@@ -78,8 +78,9 @@ pub(crate) struct DumpArgs {
     json: bool,
 }
 
+// A directory, and the settings of its server. (A doc comment would stand in the help of the commands.)
 #[derive(Debug, Args)]
-pub(crate) struct PlanArgs {
+pub(crate) struct OfServer {
     /// The data directory
     #[arg(value_name = "DIR")]
     dir: Option<PathBuf>,
@@ -92,25 +93,15 @@ pub(crate) struct PlanArgs {
     /// Set a configuration key
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Print one JSON object
-    #[arg(long)]
-    json: bool,
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct HandOverArgs {
-    /// The data directory of a stopped server
-    #[arg(value_name = "DIR")]
-    dir: Option<PathBuf>,
-    /// The same, where DIR is not given [default: ./kerolox-data]
-    #[arg(long, value_name = "DIR", env = "KEROLOX_DATA_DIR")]
-    data_dir: Option<PathBuf>,
-    /// Configuration file of the server
-    #[arg(short = 'c', long = "config", value_name = "FILE", env = "KEROLOX_CONFIG")]
-    config: Option<PathBuf>,
-    /// Set a configuration key
-    #[arg(long, value_name = "KEY=VALUE")]
-    set: Vec<String>,
+pub(crate) struct PlanArgs {
+    #[command(flatten)]
+    of: OfServer,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -431,6 +431,19 @@ fn a_torn_end_is_set_aside_and_damage_is_stepped_over() {
     }
 }
 
+/// Without consume queues, as with RocksDB, one flipped bit took the rest of the file.
+#[test]
+fn a_message_that_is_damaged_takes_no_other_one_along() {
+    let disk = FaultDisk::default();
+    let apache = directory(&disk);
+    let damaged = apache.places[20];
+    disk.flip(&log_file(0), (damaged + 300) * 8);
+    let found = start(&disk).adoption.unwrap().found;
+    let lost: Vec<_> = found.lost.iter().map(|lost| (lost.begin.0, lost.end.0)).collect();
+    assert_eq!((lost, found.records), (vec![(damaged, apache.places[21])], 201));
+    assert_eq!(range(&summary(&start(&disk).state), "a 0"), "(0, 34)");
+}
+
 #[test]
 fn later_damage_to_what_apache_wrote_takes_one_message() {
     let disk = FaultDisk::default();

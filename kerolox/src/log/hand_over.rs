@@ -8,12 +8,12 @@ use std::process::ExitCode;
 
 use kerolox_server::HandOverError;
 
-use super::{HandOverArgs, written};
+use super::{OfServer, written};
 use crate::config;
 use crate::exit::Failure;
 
 /// Runs it.
-pub(super) fn run(args: &HandOverArgs) -> Result<ExitCode, Failure> {
+pub(super) fn run(args: &OfServer) -> Result<ExitCode, Failure> {
     let given = args.dir.as_deref().or(args.data_dir.as_deref());
     let options = config::configure_hand_over(given, args.config.as_deref(), &args.set)
         .map_err(Failure::config)?;

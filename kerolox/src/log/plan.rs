@@ -30,8 +30,9 @@ const LOOKS: usize = 5;
 
 /// Runs it.
 pub(super) fn run(args: &PlanArgs) -> Result<ExitCode, Failure> {
-    let given = args.dir.as_deref().or(args.data_dir.as_deref());
-    let (dir, settings) = config::configure_retention(given, args.config.as_deref(), &args.set)
+    let of = &args.of;
+    let given = of.dir.as_deref().or(of.data_dir.as_deref());
+    let (dir, settings) = config::configure_retention(given, of.config.as_deref(), &of.set)
         .map_err(Failure::config)?;
     // Held until the end: a server that starts would delete files under the look.
     let lock = lock(&dir)?;

@@ -97,6 +97,8 @@ pub fn find(
     let (mut at, mut begin, mut time) = (from, from, i64::MIN);
     loop {
         guide.progress(at.0 - from.0, total);
+        // Where the next one stands, if this one's frame is whole.
+        let mut framed = None;
         let stored = match next(files, &mut window, at)? {
             Next::Record(record) => {
                 let size = record.bytes.len();
@@ -108,7 +110,10 @@ pub fn find(
                 at = behind;
                 continue;
             }
-            Next::Damaged(_) => None,
+            Next::Damaged(record) => {
+                framed = Some(at.plus(record.bytes.len() as u64));
+                None
+            }
             Next::Bad => {
                 let head = window.bytes(at, HEAD_SIZE)?;
                 refuse_too_large(at, head.and_then(|head| size_of(head, at)).unwrap_or(0))?;
@@ -124,7 +129,8 @@ pub fn find(
             }
             continue;
         }
-        let behind = if stopped || time < checkpoint { go_on(files, at, guide)? } else { None };
+        let proven = stopped || time < checkpoint;
+        let behind = if proven { go_on(files, at, framed, guide)? } else { None };
         found.runs.push(Run { begin, end: at });
         let Some(behind) = behind else {
             if time < checkpoint && found.records > 0 {
@@ -172,10 +178,12 @@ fn lose(lost: &mut Vec<Lost>, begin: PhysicalOffset, end: PhysicalOffset, what: 
 /// each is looked for in every queue.
 const NAMED_MAX: usize = 100;
 
-/// Where a good record stands behind damage: at a place that a queue names, or at the begin of a file.
+/// Where a good record stands behind damage: behind the damaged one's frame, at a place that a queue names, or
+/// at the begin of a file.
 fn go_on(
     files: &Files,
     at: PhysicalOffset,
+    framed: Option<PhysicalOffset>,
     guide: &mut dyn Guide,
 ) -> Result<Option<PhysicalOffset>, RecoverError> {
     let mut behind = at;
@@ -184,7 +192,9 @@ fn go_on(
         let by_queue = by_queue.map_err(failed("reading the consume queues"))?;
         let mut bases = files.bases().into_iter().map(PhysicalOffset);
         let by_file = bases.find(|base| *base > behind);
-        let Some(next_one) = by_queue.into_iter().chain(by_file).min() else { return Ok(None) };
+        let by_frame = framed.filter(|framed| *framed > behind);
+        let all = by_frame.into_iter().chain(by_queue).chain(by_file);
+        let Some(next_one) = all.min() else { return Ok(None) };
         let mut window = Window::new(files, next_one);
         if let Next::Record(_) = next(files, &mut window, next_one)? {
             return Ok(Some(next_one));
