@@ -94,7 +94,10 @@ impl State {
                 perm,
                 ..TopicConfig::default()
             };
-            state.topics.put(config, 0, PhysicalOffset(0));
+            let id = state.topics.put(config, 0, PhysicalOffset(0));
+            if let Some(topic) = state.topics.get_mut(id) {
+                topic.is_system = true;
+            }
         };
         let (read_write, inherit) = (perm::READ | perm::WRITE, perm::INHERIT);
         if let Some(name) = &config.trace_topic {

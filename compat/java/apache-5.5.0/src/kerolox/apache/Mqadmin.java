@@ -4,6 +4,7 @@ import java.io.ByteArrayOutputStream;
 import java.io.PrintStream;
 import java.lang.reflect.Field;
 import java.nio.charset.StandardCharsets;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.stream.Collectors;
@@ -35,21 +36,62 @@ final class Mqadmin {
         return names;
     }
 
+    /** A client that ends waits for its thread of events, which sleeps for three seconds if nothing wakes it. */
+    private static void wakeSleepers() {
+        try {
+            while (true) {
+                Thread.sleep(50);
+                Thread.getAllStackTraces().keySet().stream().filter(thread -> thread.getName().equals("NettyEventExecutor"))
+                        .forEach(Thread::interrupt);
+            }
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+        }
+    }
+
     /** What a command printed. One that fails prints a stack trace to the error stream, which is an error here. */
     static synchronized String run(String namesrv, String... arguments) {
+        return run(new ByteArrayOutputStream(), namesrv, arguments);
+    }
+
+    /** What a command that goes on for ever printed until it printed `text`. */
+    static synchronized String runUntil(String text, String namesrv, String... arguments) {
+        ByteArrayOutputStream printed = new ByteArrayOutputStream();
+        Thread caller = Thread.currentThread();
+        Thread watcher = new Thread(() -> {
+            Programs.until(text, Duration.ofSeconds(60), () -> printed.toString(StandardCharsets.UTF_8).contains(text));
+            caller.interrupt();
+        });
+        watcher.start();
+        try {
+            throw new AssertionError("it ended: " + run(printed, namesrv, arguments));
+        } catch (IllegalStateException e) {
+            if (!e.getMessage().contains("InterruptedException")) {
+                throw e;
+            }
+            return printed.toString(StandardCharsets.UTF_8);
+        } finally {
+            Thread.interrupted();
+        }
+    }
+
+    private static String run(ByteArrayOutputStream printed, String namesrv, String... arguments) {
         List<String> all = new ArrayList<>(List.of(arguments));
         all.addAll(List.of("-n", namesrv));
         // Commands are objects that keep their first connection.
         known().clear();
         PrintStream out = System.out;
         PrintStream err = System.err;
-        ByteArrayOutputStream printed = new ByteArrayOutputStream();
         ByteArrayOutputStream failed = new ByteArrayOutputStream();
+        Thread waker = new Thread(Mqadmin::wakeSleepers);
+        waker.setDaemon(true);
+        waker.start();
         try {
             System.setOut(new PrintStream(printed, true, StandardCharsets.UTF_8));
             System.setErr(new PrintStream(failed, true, StandardCharsets.UTF_8));
             MQAdminStartup.main0(all.toArray(new String[0]), null);
         } finally {
+            waker.interrupt();
             System.setOut(out);
             System.setErr(err);
         }
