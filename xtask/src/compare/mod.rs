@@ -17,7 +17,7 @@ mod systems;
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
 
 use crate::server::Scratch;
@@ -48,6 +48,10 @@ pub(crate) struct Options {
     /// tool. Those that are named, or all
     #[arg(long, value_name = "PRODUCT", num_args = 0.., conflicts_with_all = ["rows", "all"])]
     others: Option<Vec<others::Name>>,
+    /// Instead of Apache RocketMQ: an older build of Kerolox, to see what a change does to every row. Prints
+    /// ratios, and keeps nothing
+    #[arg(long, value_name = "BINARY", conflicts_with_all = ["others", "report"])]
+    before: Option<PathBuf>,
     /// Measure nothing; write tables and plots again from the results that are there
     #[arg(long)]
     report: bool,
@@ -125,7 +129,11 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         return Ok(true);
     }
     let binary = workspace::release_binary(&root, false)?;
-    let setup = Setup::new(binary, &root, &target)?;
+    if let Some(before) = &options.before {
+        ensure!(before.is_file(), "{} is no file; build one, and name it", before.display());
+    }
+    let before = options.before.as_ref().map(|before| before.canonicalize()).transpose()?;
+    let setup = Setup::new(binary, before, &root, &target)?;
     let scratch = Scratch::below(options.dir.as_ref().unwrap_or(&target))?;
     let run = Run {
         setup,
@@ -141,6 +149,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     for name in names {
         println!("\n== {}", name.key());
         match rows::measure(&run, *name) {
+            Ok(row) if options.before.is_some() => report::print_ratios(&row),
             Ok(row) => report::keep(&results, &root, &run, &row)?,
             Err(error) => {
                 println!("{}: not measured: {error:#}", name.key());
@@ -148,8 +157,12 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
             }
         }
         run.clear()?;
-        report::write(&results, docs.as_deref())?;
+        if options.before.is_none() {
+            report::write(&results, docs.as_deref())?;
+        }
     }
-    println!("\nwritten to {}", results.display());
+    if options.before.is_none() {
+        println!("\nwritten to {}", results.display());
+    }
     Ok(!failed)
 }

@@ -104,6 +104,30 @@ pub(super) fn keep(results: &Path, root: &Path, run: &Run, row: &Row) -> Result<
     Ok(())
 }
 
+/// What a change did: for each figure the medians, the ratio of each pair of rounds, and their median.
+pub(super) fn print_ratios(row: &Row) {
+    for case in &row.cases {
+        println!("\n{} {}", row.name.key(), case.name);
+        for (key, label, digits) in METRICS {
+            let of = |name: Name| -> Vec<f64> {
+                let rounds = case.rounds.iter().filter(|(n, _)| *n == name);
+                rounds.filter_map(|(_, metrics)| metrics.get(key).copied()).collect()
+            };
+            let (now, before) = (of(Name::Kerolox), of(Name::Before));
+            if now.is_empty() || before.is_empty() {
+                continue;
+            }
+            let ratios: Vec<_> = now.iter().zip(&before).map(|(now, then)| now / then).collect();
+            println!(
+                "{label:58} {:>12.digits$} {:>12.digits$}  {:.3}  of {ratios:.2?}",
+                median(&sorted(&before)),
+                median(&sorted(&now)),
+                median(&sorted(&ratios)),
+            );
+        }
+    }
+}
+
 /// The commit that is measured, short.
 pub(super) fn commit(root: &Path) -> String {
     let git = ["rev-parse", "--short", "HEAD"];
@@ -153,6 +177,12 @@ pub(super) fn of_rounds(rounds: &[&Metrics]) -> Value {
         spread.insert((*key).to_string(), of);
     }
     Value::Object(spread)
+}
+
+fn sorted(values: &[f64]) -> Vec<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted
 }
 
 fn median(sorted: &[f64]) -> f64 {

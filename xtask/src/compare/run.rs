@@ -76,7 +76,8 @@ impl Run {
             println!("{} serves at {}", name.key(), system.broker());
             anyhow::Ok(system)
         };
-        Ok(Pair([start(Name::Kerolox)?, start(Name::Apache)?]))
+        let [kerolox, other] = self.setup.both();
+        Ok(Pair([start(kerolox)?, start(other)?]))
     }
 
     /// Whether so many bytes can be written.

@@ -68,15 +68,19 @@ impl Flush {
 pub(crate) enum Name {
     Kerolox,
     Apache,
+    /// An older build of Kerolox, in Apache's place.
+    Before,
 }
 
 impl Name {
+    /// The two of the documents.
     pub(super) const BOTH: [Name; 2] = [Name::Kerolox, Name::Apache];
 
     pub(super) fn key(self) -> &'static str {
         match self {
             Name::Kerolox => "kerolox",
             Name::Apache => "apache",
+            Name::Before => "before",
         }
     }
 }
@@ -84,6 +88,8 @@ impl Name {
 /// What both need to be started.
 pub(super) struct Setup {
     pub(super) binary: PathBuf,
+    /// What Kerolox is compared with, if it is not Apache RocketMQ.
+    before: Option<PathBuf>,
     pub(super) class_path: String,
     /// Makes Apache's syncs slower; made when it is asked for.
     slow_sync: PathBuf,
@@ -91,12 +97,24 @@ pub(super) struct Setup {
 }
 
 impl Setup {
-    /// Takes the one as it is built, and lets Maven find the other.
-    pub(super) fn new(binary: PathBuf, root: &Path, target: &Path) -> Result<Self> {
+    /// Takes Kerolox as it is built, and lets Maven find Apache RocketMQ, whose load tools are used too.
+    pub(super) fn new(
+        binary: PathBuf,
+        before: Option<PathBuf>,
+        root: &Path,
+        target: &Path,
+    ) -> Result<Self> {
         let class_path = class_path(root, "bench/apache/pom.xml", &target.join("apache.classpath"))
             .context("Maven cannot get Apache RocketMQ")?;
         let slow_sync_source = root.join("bench/apache/slow_sync.c");
-        Ok(Setup { binary, class_path, slow_sync: target.join("slow_sync.so"), slow_sync_source })
+        let slow_sync = target.join("slow_sync.so");
+        Ok(Setup { binary, before, class_path, slow_sync, slow_sync_source })
+    }
+
+    /// The two that are compared.
+    pub(super) fn both(&self) -> [Name; 2] {
+        let other = if self.before.is_some() { Name::Before } else { Name::Apache };
+        [Name::Kerolox, other]
     }
 
     /// The library that makes Apache's syncs slower.
@@ -168,14 +186,15 @@ impl System {
         let setting = setting.map(|(key, value)| format!("{key}={value}"));
         fs::create_dir_all(folder)?;
         let what = match name {
-            Name::Kerolox => {
+            Name::Kerolox | Name::Before => {
                 let flush_type = format!("flushDiskType={}", flush.key());
                 let added = format!("kerolox.disk.addedSyncMillis={}", flush.added_ms());
                 let mut set = vec!["--set", &flush_type, "--set", &added];
                 if let Some(setting) = &setting {
                     set.extend(["--set", setting]);
                 }
-                What::Kerolox(Server::start_with(&setup.binary, folder, 0, &set)?)
+                let before = setup.before.as_ref().filter(|_| name == Name::Before);
+                What::Kerolox(Server::start_with(before.unwrap_or(&setup.binary), folder, 0, &set)?)
             }
             Name::Apache => apache(setup, folder, flush, setting)?,
         };

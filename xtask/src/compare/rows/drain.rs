@@ -11,7 +11,7 @@ use super::pull;
 use crate::bench::{self, number};
 use crate::compare::measure::{self, Metrics, Sample, words};
 use crate::compare::run::{Case, Run};
-use crate::compare::systems::{Flush, Name, System};
+use crate::compare::systems::{Flush, System};
 
 /// Sends per second meanwhile: well below what either can do alone.
 const RATE: u32 = 1000;
@@ -25,7 +25,7 @@ pub(super) fn row(run: &Run) -> Result<(String, Vec<Case>)> {
     case.notes.push(format!(
         "one round: {messages} messages of 1 KiB lie on the disk once; {RATE} msg/s are sent meanwhile"
     ));
-    for name in Name::BOTH {
+    for name in run.setup.both() {
         let folder = run.dir.join(name.key());
         drop_cache(&folder)?;
         let mut system = System::start(&run.setup, name, &folder, Flush::Sync)?;

@@ -54,7 +54,7 @@ pub(super) fn soak(run: &Run) -> Result<(String, Vec<Case>)> {
     run.rounds(&mut pair, &mut case, rounds, &mut |system, _| {
         one(run, system, SOAK_RATE, "Soak", seconds)
     })?;
-    for name in Name::BOTH {
+    for name in run.setup.both() {
         let of = |key: &str| {
             let all: Vec<_> = case.rounds.iter().filter(|(n, _)| *n == name).collect();
             let value = |round: Option<&&(Name, Metrics)>| round?.1.get(key).copied();
@@ -91,7 +91,7 @@ pub(super) fn surge(run: &Run) -> Result<(String, Vec<Case>)> {
     let mut pair = run.pair(Flush::Sync, 20 << 30)?;
     let mut case = Case::new("", Flush::Sync);
     let mut most = [0.0; 2];
-    for (index, name) in Name::BOTH.into_iter().enumerate() {
+    for (index, name) in run.setup.both().into_iter().enumerate() {
         most[index] = maximum(run, pair.alone(index)?, SURGE_SHAPE)?;
         case.notes.push(format!(
             "{}: {:.0} msg/s at most while all of it is read; {:.0} come, and in the surge {:.0}",

@@ -79,7 +79,7 @@ pub(super) fn warm_up(run: &Run, pair: &mut crate::compare::run::Pair, args: &st
         // Apache's rate rises for about so long.
         let seconds = match (run.quick, system.name) {
             (true, _) => 2,
-            (false, Name::Kerolox) => 4,
+            (false, Name::Kerolox | Name::Before) => 4,
             (false, Name::Apache) => 40,
         };
         args.extend(words(&format!("--topic WarmUp --warm-up 0 --duration {seconds}")));

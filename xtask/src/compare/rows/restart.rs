@@ -52,7 +52,7 @@ pub(super) fn idle(run: &Run) -> Result<(String, Vec<Case>)> {
     let mut case = Case::new("", Flush::Sync);
     case.notes.push("Apache is name server and broker, one after the other".to_string());
     for round in 0..run.rounds {
-        for name in Name::BOTH {
+        for name in run.setup.both() {
             let folder = format!("{}-{round}", name.key());
             let (system, took) = start(run, name, &folder, Flush::Sync)?;
             std::thread::sleep(if run.quick { SETTLE / 5 } else { SETTLE });
@@ -88,7 +88,7 @@ pub(super) fn after_kill(run: &Run) -> Result<(String, Vec<Case>)> {
         kerolox.kill()?;
         apache.kill()?;
         for _ in 0..run.rounds {
-            for name in Name::BOTH {
+            for name in run.setup.both() {
                 let (system, took) = start(run, name, name.key(), Flush::Sync)?;
                 let mut metrics = Metrics::new();
                 took.note(&mut metrics);

@@ -25,10 +25,10 @@ pub(super) fn row(run: &Run) -> Result<(String, Vec<Case>)> {
     let mut case = Case::new("", Flush::Sync);
     // Apache looks for the first time after a minute, and then every ten seconds.
     let seconds = if run.quick { 75.0 } else { 90.0 };
-    for name in Name::BOTH {
+    for name in run.setup.both() {
         let folder = run.dir.join(name.key());
         let setting: Setting<'_> = match name {
-            Name::Kerolox => ("kerolox.retention.bytes", "1"),
+            Name::Kerolox | Name::Before => ("kerolox.retention.bytes", "1"),
             Name::Apache => ("deleteWhen", &hours()),
         };
         let before = log_files(run, name)?;
@@ -65,7 +65,7 @@ fn hours() -> String {
 /// The files of a system's log.
 fn log_files(run: &Run, name: Name) -> Result<Vec<PathBuf>> {
     let below = match name {
-        Name::Kerolox => "data/commitlog",
+        Name::Kerolox | Name::Before => "data/commitlog",
         Name::Apache => "store/commitlog",
     };
     let entries = fs::read_dir(run.dir.join(name.key()).join(below))?;

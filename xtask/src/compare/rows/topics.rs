@@ -26,7 +26,7 @@ pub(super) fn row(run: &Run) -> Result<(String, Vec<Case>)> {
     for queues in counts {
         run.need(16 << 30)?;
         let mut case = Case::new(&format!("{queues} queues"), flush);
-        for name in Name::BOTH {
+        for name in run.setup.both() {
             match measured(run, name, flush, *queues, &mut case) {
                 Ok(metrics) => {
                     println!("{} {}", name.key(), crate::compare::report::line(&metrics));
