@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use common::call::{Pairs, ask, granted, look, make_topic, message, put, records, refused};
+use common::call::{
+    Pairs, ask, granted, look, make_topic, message, put, put_with, records, refused,
+};
 use common::past::{Past, now_ms};
 use common::{Folder, Launch, SMALL, Server, binary, contents};
 use kerolox_client::Connection;
@@ -407,4 +409,56 @@ async fn a_topic_that_was_made_smaller_stays_so_over_a_start() {
         server.stop();
         assert!(!blocks(&folder).is_empty());
     }
+}
+
+#[tokio::test]
+async fn messages_are_found_by_tag_in_blocks_and_in_memory() {
+    let folder = Folder::new();
+    let begin = now_ms() - 1_000_000;
+    let mut past = Past::new(&folder.data(), MIB);
+    for i in 0..COUNT {
+        let tag = if i % RARE == 0 { "rare" } else { "common" };
+        past.put_with("t", &[("TAGS", tag)], format!("{i:0>1700}").as_bytes(), begin + i * 10);
+    }
+    past.stop();
+    let server = Server::start(&folder, &SMALL);
+    let connection = server.connect().await;
+    let find = async |topic: &str, tag: &str, max: &str, times: (i64, i64)| {
+        let (from, to) = (times.0.to_string(), times.1.to_string());
+        let fields = [
+            ("topic", topic),
+            ("key", tag),
+            ("maxNum", max),
+            ("beginTimestamp", &from),
+            ("endTimestamp", &to),
+            ("indexType", "T"),
+        ];
+        let reply = ask(&connection, request::QUERY_MESSAGE, &fields).await;
+        let found: Vec<i64> = record::walk(&reply.body).map(|r| r.queue_offset).collect();
+        assert_eq!(reply.code, if found.is_empty() { 22 } else { 0 }, "{:?}", reply.remark);
+        found
+    };
+    let always = (0, i64::MAX);
+    // The newest come first, what is in memory before what is in blocks.
+    let mut rare: Vec<i64> = (0..COUNT).rev().filter(|i| i % RARE == 0).collect();
+    assert_eq!(find("t", "rare", "64", always).await, rare);
+    make_topic(&connection, "t", 2).await;
+    put_with(&connection, "t", 0, "new", &[("TAGS", "rare")]).await;
+    put_with(&connection, "t", 1, "new", &[("TAGS", "rare")]).await;
+    rare.splice(0..0, [0, COUNT]);
+    assert_eq!(find("t", "rare", "64", always).await, rare);
+    assert_eq!(find("t", "rare", "3", always).await, rare[..3]);
+    assert_eq!(find("t", "common", "1000", always).await.len(), 64, "as many as there are at most");
+    // Times: both ends count, and what is outside does not use the limit up.
+    let of = |i: i64| begin + i * 10;
+    assert_eq!(find("t", "rare", "64", (of(RARE), of(2 * RARE))).await, [2 * RARE, RARE]);
+    assert_eq!(find("t", "common", "2", (0, of(5))).await, [5, 4]);
+    assert!(find("t", "rare", "64", (of(1), of(2))).await.is_empty());
+    assert!(find("t", "none", "64", always).await.is_empty());
+    assert!(find("t", "", "64", always).await.is_empty());
+    assert!(find("other", "rare", "64", always).await.is_empty());
+    // The key of the same text is no tag.
+    put_with(&connection, "t", 0, "new", &[("KEYS", "none")]).await;
+    assert!(find("t", "none", "64", always).await.is_empty());
+    server.stop();
 }

@@ -48,8 +48,19 @@ impl Past {
 
     /// Stores a message in queue 0 of a topic; returns its queue offset.
     pub(crate) fn put(&mut self, topic: &str, key: &str, body: &[u8], at: i64) -> i64 {
+        self.put_with(topic, &[("KEYS", key)], body, at)
+    }
+
+    /// The same, with any properties.
+    pub(crate) fn put_with(
+        &mut self,
+        topic: &str,
+        properties: &[(&str, &str)],
+        body: &[u8],
+        at: i64,
+    ) -> i64 {
         let host = "127.0.0.1:1".parse().expect("an address");
-        let properties = encoded(&[("KEYS", key)]);
+        let properties = encoded(properties);
         let record = NewRecord {
             topic,
             queue_id: 0,

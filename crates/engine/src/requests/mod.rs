@@ -11,6 +11,7 @@ mod lock;
 mod offsets;
 mod pull;
 mod query;
+mod query_tag;
 mod reset;
 mod send;
 mod send_back;

@@ -1,4 +1,4 @@
-//! 12: messages by key. 33: the message at a position.
+//! 12: messages by key; by tag: `query_tag`. 33: the message at a position.
 
 use bytes::Bytes;
 use kerolox_log::PhysicalOffset;
@@ -43,6 +43,9 @@ impl Engine {
 
     /// 12. The index gives candidates; each is read and compared.
     pub(crate) fn query_message(&mut self, origin: Origin, header: QueryMessage, out: &mut Output) {
+        if header.index_type.as_deref() == Some("T") && !header.unique_key_query {
+            return self.query_by_tag(origin, header, out);
+        }
         let hash = keys::hash(&header.topic, &header.key);
         let candidates: Vec<_> = self
             .state
@@ -72,11 +75,7 @@ impl Engine {
         records: &[Loaded],
         out: &mut Output,
     ) {
-        let wanted = if header.unique_key_query { 32 } else { header.max_num.max(0) as usize };
-        let wanted = wanted.min(QUERY_MESSAGES_MAX);
-        let mut body = Vec::new();
-        let mut bytes = 0;
-        let (mut last_time, mut last_at) = (0, 0);
+        let mut answer = Found::new(header);
         let here = candidates.iter().zip(records);
         let here = here.filter_map(|(at, answer)| Some((*at, answer.record()?)));
         let older = records.iter().flat_map(|answer| match answer {
@@ -87,7 +86,7 @@ impl Engine {
         // While a block is being taken over a message is found twice.
         let older = older.filter(|(at, _)| !candidates.contains(at));
         for (at, record) in here.chain(older) {
-            if body.len() >= wanted || bytes > QUERY_BYTES_MAX {
+            if answer.is_full() {
                 break;
             }
             let Some(view) = self.verify(at, Some(record)) else { continue };
@@ -96,23 +95,45 @@ impl Engine {
             if view.topic != &*header.topic || !in_time || !carries(&view, header) {
                 continue;
             }
-            last_time = last_time.max(view.store_timestamp);
-            last_at = last_at.max(at.0 as i64);
-            bytes += view.bytes.len();
-            body.push(record.bytes.clone());
+            answer.add(&view, at, record.bytes.clone());
         }
-        if body.is_empty() {
-            out.reply(origin, nothing_found());
-            return;
+        out.reply(origin, answer.reply());
+    }
+}
+
+/// Messages that answer 12.
+pub(super) struct Found {
+    wanted: usize,
+    messages: Vec<Bytes>,
+    bytes: usize,
+    fields: QueryReply,
+}
+
+impl Found {
+    pub(super) fn new(header: &QueryMessage) -> Found {
+        let wanted = if header.unique_key_query { 32 } else { header.max_num.max(0) as usize };
+        let wanted = wanted.min(QUERY_MESSAGES_MAX);
+        Found { wanted, messages: Vec::new(), bytes: 0, fields: QueryReply::default() }
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.messages.len() >= self.wanted || self.bytes > QUERY_BYTES_MAX
+    }
+
+    pub(super) fn add(&mut self, view: &View<'_>, at: PhysicalOffset, record: Bytes) {
+        let fields = &mut self.fields;
+        fields.index_last_update_timestamp =
+            fields.index_last_update_timestamp.max(view.store_timestamp);
+        fields.index_last_update_phyoffset = fields.index_last_update_phyoffset.max(at.0 as i64);
+        self.bytes += record.len();
+        self.messages.push(record);
+    }
+
+    pub(super) fn reply(self) -> Reply {
+        if self.messages.is_empty() {
+            return nothing_found();
         }
-        let fields = QueryReply {
-            index_last_update_timestamp: last_time,
-            index_last_update_phyoffset: last_at,
-        };
-        out.reply(
-            origin,
-            Reply { body: Body::Many(body), ..Reply::with(ReplyFields::Query(fields)) },
-        );
+        Reply { body: Body::Many(self.messages), ..Reply::with(ReplyFields::Query(self.fields)) }
     }
 }
 
@@ -125,7 +146,7 @@ fn carries(view: &View<'_>, header: &QueryMessage) -> bool {
     if header.unique_key_query { unique } else { unique || named }
 }
 
-fn nothing_found() -> Reply {
+pub(super) fn nothing_found() -> Reply {
     let fields = ReplyFields::Query(QueryReply::default());
     Reply {
         fields,

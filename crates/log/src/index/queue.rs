@@ -190,6 +190,12 @@ impl Queue {
         (self.older.link.block != NOWHERE).then_some(self.older)
     }
 
+    /// Where they are, for who looks them up; `None` if none of them is still there.
+    pub fn older_chain(&self) -> Option<Chain> {
+        let older = self.older().filter(|_| self.min < self.first_here())?;
+        Some(self.chain(older))
+    }
+
     /// Position of the first message that the queue ever held.
     pub fn origin(&self) -> u64 {
         self.origin

@@ -124,6 +124,7 @@ class MqadminTest {
         same("queryMsgById", "-t", "orders", "-i", "OFFSETID3");
         same("queryMsgByUniqueKey", "-t", "orders", "-i", "UNIQUE4");
         same("queryMsgByKey", "-t", "orders", "-k", "key-7");
+        same("queryMsgByKey", "-t", "orders", "-k", "even", "-p", "T");
         same("queryMsgByOffset", "-t", "orders", "-b", "broker-a", "-i", "1", "-o", "2");
         same("printMsg", "-t", "orders");
         // Without bodies there are none in the messages' text, either.

@@ -1,0 +1,131 @@
+//! 12 by tag: each queue's entries have their tags' hashes, so there is no further index.
+//!
+//! The entries in memory are looked through between turns, those in blocks on another thread, where the messages
+//! are read, too.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use kerolox_log::index::block::Chain;
+use kerolox_log::index::lookup::Blocks;
+use kerolox_log::index::queue::Entry;
+use kerolox_log::index::tags::Tagged;
+use kerolox_log::read;
+use kerolox_protocol::properties;
+use kerolox_protocol::record::View;
+use kerolox_protocol::remoting::query::QueryMessage;
+use kerolox_protocol::remoting::reply::Reply;
+use kerolox_protocol::tags::tags_code;
+
+use crate::limits::{QUERY_CANDIDATES_MAX, QUERY_MESSAGES_MAX, QUERY_TAG_ENTRIES_MAX};
+use crate::output::{Answer, Output, Work};
+use crate::request::Origin;
+use crate::requests::offsets::unreadable;
+use crate::requests::query::{Found, nothing_found};
+use crate::turn::Engine;
+
+/// Entries in memory that are looked at in one step.
+const STEP: usize = 10_000;
+
+/// Where a queue's older entries are: its number, and the offsets from the lowest to below the first in memory.
+type OlderQueue = (i32, Chain, (i64, i64));
+
+/// What is known so far.
+struct Search {
+    header: QueryMessage,
+    sought: Tagged,
+    found: Vec<Entry>,
+    older: Vec<OlderQueue>,
+    /// The queue that is looked at, the offset that comes next, and what was found in it.
+    queue: i32,
+    next: i64,
+    newest: VecDeque<Entry>,
+}
+
+impl Engine {
+    /// See the module's documentation.
+    pub(crate) fn query_by_tag(&mut self, origin: Origin, header: QueryMessage, out: &mut Output) {
+        if header.key.is_empty() || self.state.topics.find(&header.topic).is_none() {
+            return out.reply(origin, nothing_found());
+        }
+        let sought = Tagged {
+            code: tags_code(&header.key),
+            times: header.begin_timestamp..=header.end_timestamp,
+            max: QUERY_MESSAGES_MAX,
+            scan: QUERY_TAG_ENTRIES_MAX,
+        };
+        let (found, older, newest) = (Vec::new(), Vec::new(), VecDeque::new());
+        let search = Search { header, sought, found, older, queue: 0, next: 0, newest };
+        let (blocks, mut search) = (self.blocks.clone(), Some(search));
+        let steps = move |engine: &Engine| {
+            if search.as_mut()?.step(engine) {
+                return None;
+            }
+            let (blocks, search) = (blocks.clone(), search.take()?);
+            Some(Box::new(move || search.answer(&blocks)) as Work)
+        };
+        out.answer(origin, Answer::Steps(Box::new(steps)), None);
+    }
+}
+
+impl Search {
+    /// Looks at some entries in memory; false if there are no more.
+    fn step(&mut self, engine: &Engine) -> bool {
+        let topic = engine.state.topics.by_name(&self.header.topic);
+        let Some((topic, (queue, state))) = topic
+            .and_then(|topic| Some((topic, topic.used_queues().find(|(id, _)| *id >= self.queue)?)))
+        else {
+            return false;
+        };
+        let (min, end) = topic.range(queue);
+        let first = state.index.first_here().max(min);
+        if self.next <= first {
+            self.older.extend(state.index.older_chain().map(|chain| (queue, chain, (min, first))));
+        }
+        let from = self.next.max(first);
+        for (_, entry) in state.index.range(from, end).take(STEP) {
+            if self.sought.is(&entry) {
+                self.newest.push_back(entry);
+            }
+            if self.newest.len() > self.sought.max {
+                self.newest.pop_front();
+            }
+        }
+        self.next = from + STEP as i64;
+        self.queue = queue;
+        if self.next >= end {
+            self.found.extend(self.newest.drain(..));
+            (self.queue, self.next) = (queue + 1, 0);
+        }
+        true
+    }
+
+    /// Asks the blocks, and reads what was found.
+    fn answer(mut self, blocks: &Arc<Blocks>) -> Reply {
+        let topic = self.header.topic.clone();
+        self.sought.scan /= self.older.len().max(1) as i64;
+        for (queue, chain, range) in &self.older {
+            let of = (&*topic, *queue);
+            match blocks.ask(|blocks| blocks.tagged(of, *chain, *range, &self.sought)) {
+                Ok(older) => self.found.extend(older),
+                Err(error) => return unreadable(&error),
+            }
+        }
+        self.found.sort_unstable_by_key(|entry| std::cmp::Reverse(entry.place.offset));
+        let mut answer = Found::new(&self.header);
+        for entry in self.found.iter().take(QUERY_CANDIDATES_MAX) {
+            if answer.is_full() {
+                break;
+            }
+            // What was deleted meanwhile, or is damaged, is not there.
+            let Ok(record) = read::record(blocks.files(), entry.place) else { continue };
+            if let Ok(view) = View::parse(&record)
+                && view.topic == &*topic
+                && properties::get(view.properties, properties::TAGS) == Some(&*self.header.key)
+            {
+                answer.add(&view, entry.place.offset, record.clone());
+            }
+        }
+        answer.reply()
+    }
+}
