@@ -1,7 +1,7 @@
 //! What brokers know of a consumer group, asked of each of them and put together.
 //!
 //! A broker that fails is no reason to hide what the others said: functions that merge return what is known,
-//! and beside it which brokers failed.
+//! and note in [`Asked`] which brokers failed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use kerolox_protocol::remoting::codes::{request, response};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::admin::{Admin, Broker, Refusal, holders, on_each, refused_with};
+use crate::admin::{Admin, Asked, Broker, Refusal, addresses, holders, refused_with};
 use crate::bodies::ConsumeStats;
 use crate::running::Running;
 
@@ -77,23 +77,24 @@ pub async fn progress(
     brokers: &[Broker],
     group: &str,
     topic: Option<&str>,
-) -> (ConsumeStats, Result<()>) {
+    asked: &mut Asked,
+) -> ConsumeStats {
     let question = ConsumeStatsQuestion {
         consumer_group: group.into(),
         topic: topic.map(Into::into),
         topic_list: None,
     };
     let mut all = ConsumeStats::default();
-    let asked = on_each(brokers, async |broker| {
+    let ask = async |broker: &Broker| {
         let code = request::GET_CONSUME_STATS;
         let reply = admin.ask(&broker.address, code, &question).await?;
         let stats: ConsumeStats = reply.json()?;
         all.offset_table.extend(stats.offset_table);
         all.consume_tps += stats.consume_tps;
         Ok(())
-    })
-    .await;
-    (all, asked)
+    };
+    asked.each(brokers, ask).await;
+    all
 }
 
 /// A group's clients.
@@ -134,10 +135,10 @@ impl Clients {
 }
 
 /// 203 of each broker: a group's clients. None if it is offline everywhere.
-pub async fn clients(admin: &Admin, brokers: &[Broker], group: &str) -> (Clients, Result<()>) {
+pub async fn clients(admin: &Admin, brokers: &[Broker], group: &str, asked: &mut Asked) -> Clients {
     let question = ConsumerGroup { consumer_group: group.into() };
     let mut all = Clients::default();
-    let asked = on_each(brokers, async |broker| {
+    let ask = async |broker: &Broker| {
         let code = request::GET_CONSUMER_CONNECTION_LIST;
         match admin.ask(&broker.address, code, &question).await {
             Ok(reply) => all.add(reply.json()?, &broker.address),
@@ -145,9 +146,9 @@ pub async fn clients(admin: &Admin, brokers: &[Broker], group: &str) -> (Clients
             Err(e) => return Err(e),
         }
         Ok(())
-    })
-    .await;
-    (all, asked)
+    };
+    asked.each(brokers, ask).await;
+    all
 }
 
 /// [`clients`] of a group that must be online.
@@ -155,17 +156,17 @@ pub async fn online(
     admin: &Admin,
     brokers: &[Broker],
     group: &str,
-) -> Result<(Clients, Result<()>)> {
-    let (clients, asked) = clients(admin, brokers, group).await;
+    asked: &mut Asked,
+) -> Result<Clients> {
+    let clients = clients(admin, brokers, group, asked).await;
     if clients.is_empty() {
-        asked?;
-        let asked: Vec<_> = brokers.iter().map(|broker| broker.address.as_str()).collect();
+        std::mem::take(asked).result()?;
         bail!(
             "Not found the consumer group connection: no client of group {group} is connected to {}",
-            asked.join(", ")
+            addresses(brokers).join(", ")
         );
     }
-    Ok((clients, asked))
+    Ok(clients)
 }
 
 /// A broker waits for a client up to ten seconds before it says that this one does not answer.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::Run;
 use super::topics::{QUEUES_MAX, topic_stats};
-use crate::admin::{Admin, Broker, Failed, holders, on_each, refused_with};
+use crate::admin::{Admin, Asked, Broker, Failed, holders, on_each, refused_with};
 use crate::bodies::{Reset, sorted};
 use crate::consumers::{in_cluster, progress, stored, total};
 use crate::format::{now, parse_time};
@@ -318,8 +318,9 @@ impl Job<'_> {
     /// The queues of a broker with their ends, and how far the group is: 208; 202 if it never consumed.
     async fn queues(&self, route: &TopicRoute, broker: &Broker) -> Result<Vec<(i32, i64, i64)>> {
         let (admin, topic, alone) = (self.admin, self.topic, std::slice::from_ref(broker));
-        let (stats, asked) = progress(admin, alone, self.group, Some(topic)).await;
-        asked?;
+        let mut asked = Asked::default();
+        let stats = progress(admin, alone, self.group, Some(topic), &mut asked).await;
+        std::mem::take(&mut asked).result()?;
         if !stats.offset_table.is_empty() {
             let rows = sorted(stats.offset_table)?.into_iter();
             let rows = rows.filter(|(queue, _)| queue.topic == topic);
@@ -328,7 +329,9 @@ impl Job<'_> {
                 .collect());
         }
         let count = read_queues(route, broker);
-        let rows = sorted(topic_stats(admin, alone, topic).await?.offset_table)?.into_iter();
+        let stats = topic_stats(admin, alone, topic, &mut asked).await;
+        asked.result()?;
+        let rows = sorted(stats.offset_table)?.into_iter();
         let rows = rows.filter(|(queue, _)| queue.queue_id < count);
         Ok(rows.map(|(queue, row)| (queue.queue_id, row.max_offset, row.min_offset)).collect())
     }
