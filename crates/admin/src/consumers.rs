@@ -8,13 +8,9 @@ use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail, ensure};
 use kerolox_protocol::names::retry_topic;
-use kerolox_protocol::remoting::admin::{
-    ConsumeStatsQuestion, ConsumerConnection, GroupPage, GroupPages, OffsetWrapper,
-};
+use kerolox_protocol::remoting::admin::{ConsumeStatsQuestion, ConsumerConnection, OffsetWrapper};
 use kerolox_protocol::remoting::client::{ConsumerGroup, RunningInfo};
 use kerolox_protocol::remoting::codes::{request, response};
-use serde::Deserialize;
-use serde_json::Value;
 
 use crate::admin::{Admin, Asked, Broker, Refusal, addresses, holders, refused_with};
 use crate::bodies::ConsumeStats;
@@ -197,36 +193,4 @@ pub fn is_absent(error: &anyhow::Error) -> bool {
     error.downcast_ref::<Refusal>().is_some_and(|refusal| {
         refusal.code == response::SYSTEM_ERROR && refusal.remark.contains("not exist")
     })
-}
-
-/// 201, as it came: what this release does not know stays in it.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Stored {
-    data_version: Value,
-    subscription_group_table: BTreeMap<String, Value>,
-}
-
-/// Groups that a broker may tell of at once.
-const PAGE: i32 = 2000;
-
-/// A group's settings on a broker. 352 would ask for one group alone, but makes it where that is allowed.
-pub async fn stored(admin: &Admin, address: &str, group: &str) -> Result<Option<Value>> {
-    let code = request::GET_ALL_SUBSCRIPTIONGROUP_CONFIG;
-    let mut page = GroupPage { max_group_num: PAGE, ..GroupPage::default() };
-    loop {
-        let reply = admin.ask(address, code, &page).await?;
-        let mut got: Stored = reply.json()?;
-        if let Some(config) = got.subscription_group_table.remove(group) {
-            return Ok(Some(config));
-        }
-        let count = i32::try_from(got.subscription_group_table.len()).unwrap_or(i32::MAX);
-        page.group_seq = page.group_seq.saturating_add(count);
-        // Most brokers tell all at once, and then do not say how many there are.
-        let total = reply.header::<GroupPages>()?.total_group_num.unwrap_or(0);
-        if count == 0 || page.group_seq >= total {
-            return Ok(None);
-        }
-        page.data_version = got.data_version.to_string().into();
-    }
 }

@@ -20,6 +20,7 @@ use super::topics::is_derived;
 use crate::admin::{Admin, Broker, LONG, Target, on_each};
 use crate::format::now;
 use crate::out::Out;
+use crate::tables;
 
 /// Where a file goes.
 #[derive(Debug, clap::Args)]
@@ -75,13 +76,12 @@ const MORE_SYSTEM_GROUPS: [&str; 6] = [
     "SELF_TEST_P_GROUP",
 ];
 
-/// The users' topics of a broker. Without paging: a broker that is not asked for pages answers with all.
+/// The users' topics of a broker.
 async fn user_topics(admin: &Admin, address: &str, derived: bool) -> Result<TopicTable> {
     let code = request::GET_SYSTEM_TOPIC_LIST_FROM_BROKER;
     let system: TopicList = admin.ask_long(address, code, &(), LONG).await?.json()?;
     let system: BTreeSet<String> = system.topic_list.into_iter().collect();
-    let code = request::GET_ALL_TOPIC_CONFIG;
-    let mut table: TopicTable = admin.ask_long(address, code, &(), LONG).await?.json()?;
+    let mut table = tables::topics(admin, address).await?;
     table.topic_config_table.retain(|name, topic| {
         let is_system = system.contains(name)
             || is_system_topic(name)
@@ -91,19 +91,13 @@ async fn user_topics(admin: &Admin, address: &str, derived: bool) -> Result<Topi
     Ok(table)
 }
 
-/// 201: every group of a broker.
-pub(super) async fn all_groups(admin: &Admin, address: &str) -> Result<GroupTable> {
-    let code = request::GET_ALL_SUBSCRIPTIONGROUP_CONFIG;
-    Ok(admin.ask(address, code, &()).await?.json()?)
-}
-
 /// Whether a group is a user's.
 pub(super) fn is_user_group(group: &str) -> bool {
     !is_system_group(group) && !MORE_SYSTEM_GROUPS.contains(&group)
 }
 
 async fn user_groups(admin: &Admin, address: &str) -> Result<GroupTable> {
-    let mut table = all_groups(admin, address).await?;
+    let mut table = tables::groups(admin, address).await?;
     table.subscription_group_table.retain(|name, _| is_user_group(name));
     Ok(table)
 }

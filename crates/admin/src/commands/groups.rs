@@ -15,11 +15,12 @@ use crate::admin::{Admin, Asked, Broker, Failed, Target, holders, on_each, repli
 use crate::bodies::{ConsumeStats, queue_of, sorted};
 use crate::consumers::{
     Clients, clients, holders_of_group, in_cluster, inflight, lag, named_or_holders, online,
-    progress, running, stored, total,
+    progress, running, total,
 };
 use crate::format::{check_attributes, group_fields, group_text, now, time};
 use crate::out::{Cell, Column, Out, list};
 use crate::running::{Findings, Running, inspect};
+use crate::tables;
 
 /// Reads a retry policy: JSON with its type.
 fn policy(text: &str) -> Result<Value, String> {
@@ -121,7 +122,7 @@ impl Run for UpdateSubGroup {
         let (mut done, mut texts) = (Vec::new(), BTreeSet::new());
         let result = on_each(&brokers, async |broker| {
             let address = &broker.address;
-            let known = stored(admin, address, group).await?;
+            let known = tables::group(admin, address, group).await?;
             let created = known.is_none();
             let mut config = known.map_or_else(|| serde_json::to_value(new_group(group)), Ok)?;
             if let Some(fields) = config.as_object_mut() {
@@ -240,7 +241,7 @@ impl DeleteSubGroup {
         let kept = if self.remove_offset { "deleted" } else { "kept" };
         let result = on_each(brokers, async |broker| {
             let (address, alone) = (&broker.address, std::slice::from_ref(broker));
-            let exists = stored(admin, address, group).await?.is_some();
+            let exists = tables::group(admin, address, group).await?.is_some();
             let mut asked = Asked::default();
             let stats = progress(admin, alone, group, None, &mut asked).await;
             asked.result()?;
@@ -307,7 +308,7 @@ impl Run for GetConsumerConfig {
             info.broker_addr_table.values().filter_map(replica_to_ask).collect();
         let mut found = Vec::new();
         let result = on_each(&brokers, async |broker| {
-            let Some(config) = stored(admin, &broker.address, group).await? else {
+            let Some(config) = tables::group(admin, &broker.address, group).await? else {
                 return Ok(());
             };
             let (line, cluster, name) = ("=".repeat(29), &broker.cluster, &broker.name);

@@ -18,13 +18,14 @@ use tokio::task::JoinSet;
 
 use super::Run;
 use super::brokers::{Rounds, known};
-use super::exports::{all_groups, is_user_group};
+use super::exports::is_user_group;
 use super::topics::all_topics;
 use crate::admin::{Admin, Asked, Broker, LONG, replica_to_ask};
 use crate::bodies::{ByQueue, ConsumeStats, sorted};
 use crate::consumers::clients;
 use crate::format::now;
 use crate::out::{Cell, Column, Out};
+use crate::tables;
 
 /// Options of `lag`.
 #[derive(Debug, clap::Args)]
@@ -141,7 +142,7 @@ impl Look<'_> {
         let of_retries = topics.iter().filter_map(|topic| topic.strip_prefix(RETRY_PREFIX));
         let mut groups: BTreeSet<String> = of_retries.map(str::to_owned).collect();
         let ask = async |broker: &Broker| {
-            let table = all_groups(self.admin, &broker.address).await?;
+            let table = tables::groups(self.admin, &broker.address).await?;
             groups.extend(table.subscription_group_table.into_keys());
             Ok(())
         };

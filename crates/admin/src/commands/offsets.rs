@@ -13,9 +13,10 @@ use super::Run;
 use super::topics::{QUEUES_MAX, topic_stats};
 use crate::admin::{Admin, Asked, Broker, Failed, holders, on_each, refused_with};
 use crate::bodies::{Reset, sorted};
-use crate::consumers::{in_cluster, progress, stored, total};
+use crate::consumers::{in_cluster, progress, total};
 use crate::format::{now, parse_time};
 use crate::out::{Cell, Column, Out, list};
+use crate::tables;
 
 /// The end of a queue, as requests call it.
 const END: i64 = -1;
@@ -427,7 +428,7 @@ fn would_move(group: &str, topic: &str, steps: &[Step], out: &mut Out) {
 
 /// An error if a broker does not know a group.
 async fn check_group(admin: &Admin, address: &str, group: &str) -> Result<()> {
-    let known = stored(admin, address, group).await?;
+    let known = tables::group(admin, address, group).await?;
     ensure!(known.is_some(), "{address} knows no group {group}; make it with updateSubGroup");
     Ok(())
 }
