@@ -9,9 +9,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::admin::{Done, run};
 use common::call::{Pairs, pairs};
-use common::peer::{body, listen};
+use common::peer::{Said, body, listen};
 use kerolox_protocol::remoting::codes::{names, request};
 use serde_json::{Value, json};
+
+/// What a name server says of broker `a` at an address, which has topic `t` with one queue.
+fn route(address: &str) -> Said {
+    body(format!(
+        r#"{{"brokerDatas":[{{"brokerAddrs":{{"0":"{address}"}},"brokerName":"a","cluster":"c"}}],"queueDatas":[{{"brokerName":"a","perm":6,"readQueueNums":1,"writeQueueNums":1,"topicSysFlag":0}}]}}"#
+    ))
+}
 
 /// The only value of a command that must succeed.
 #[track_caller]
@@ -19,6 +26,40 @@ fn value(address: &str, args: &[&str]) -> Value {
     let Done { code, out, err } = run(address, &[args, &["--json"]].concat());
     assert_eq!((code, &*err), (0, ""), "{args:?}: {out}");
     serde_json::from_str(&out).unwrap()
+}
+
+/// A broker with this configuration and group `g`, which is at 2 of 3 messages.
+fn configured(config: &'static str) -> String {
+    let offset = |offset: &str| (pairs(&[("offset", offset)]), String::new());
+    listen(move |address, code, _| match code {
+        names::GET_ROUTEINFO_BY_TOPIC => route(address),
+        request::GET_ALL_SUBSCRIPTIONGROUP_CONFIG => {
+            body(r#"{"subscriptionGroupTable":{"g":{"groupName":"g"}}}"#)
+        }
+        request::GET_BROKER_CONFIG => body(config),
+        request::QUERY_CONSUMER_OFFSET => offset("2"),
+        request::GET_MAX_OFFSET => offset("3"),
+        _ => panic!("{code} is asked"),
+    })
+}
+
+#[test]
+fn a_dry_run_says_what_the_broker_at_hand_would_do_without_force() {
+    let skip = ["skipAccumulatedMessage", "-g", "g", "-t", "t", "--dry-run"];
+    let not_forced = [&skip[..], &["-f", "false"]].concat();
+    for (config, moves) in [
+        // Apache's broker passes force over where it resets by itself, which it does unless it is told not to.
+        ("brokerName=a\nuseServerSideResetOffset=true\n", 1),
+        ("brokerName=a\nuseServerSideResetOffset=false\n", 0),
+        ("brokerName=a\n", 0),
+        ("brokerName=a\nkerolox.shards=1\nuseServerSideResetOffset=true\n", 0),
+    ] {
+        let address = configured(config);
+        let would = value(&address, &not_forced);
+        assert_eq!(would["queues"].as_array().unwrap().len(), moves, "{config}");
+        assert_eq!(would["skipped"], moves, "{config}");
+        assert_eq!(value(&address, &skip)["skipped"], 1, "{config}");
+    }
 }
 
 /// Groups `g0` to `g4` in pages of two. Version `changes` is the last one: each answer to a second page is

@@ -10,6 +10,7 @@ use kerolox_protocol::remoting::route::TopicRoute;
 use serde_json::{Value, json};
 
 use super::Run;
+use super::brokers::config_of;
 use super::topics::{QUEUES_MAX, topic_stats};
 use crate::admin::{Admin, Asked, Broker, Failed, holders, on_each, refused_with};
 use crate::bodies::{Reset, sorted};
@@ -42,7 +43,7 @@ pub struct ResetOffsetByTime {
     /// now, ms since 1970 (-1: the end of each queue), or local time as 2026-11-28#20:05:13:042
     #[arg(short = 's', long = "timestamp", value_name = "TIME", value_parser = moment, allow_hyphen_values = true)]
     at: Moment,
-    /// Also forwards; without it only backwards
+    /// Also forwards; false: only backwards, but for Apache's brokers, which do not look at it
     #[arg(short = 'f', long = "force", value_name = "true|false", default_value_t = true, action = clap::ArgAction::Set)]
     force: bool,
     /// Only brokers of this cluster
@@ -92,7 +93,7 @@ pub struct SkipAccumulatedMessage {
     group: String,
     #[arg(short = 't', long = "topic")]
     topic: String,
-    /// Also where the group was beyond the end
+    /// Also forwards; false: only backwards, but for Apache's brokers, which do not look at it
     #[arg(short = 'f', long = "force", value_name = "true|false", default_value_t = true, action = clap::ArgAction::Set)]
     force: bool,
     /// Only brokers of this cluster
@@ -348,10 +349,11 @@ impl Job<'_> {
         let result = on_each(brokers, async |broker| {
             let address = &broker.address;
             check_group(admin, address, group).await?;
+            let force = self.force || always_forces(admin, address).await?;
             for queue in 0..read_queues(route, broker) {
                 let from = committed(admin, address, group, topic, queue).await?;
                 let to = target(admin, address, topic, queue, self.at).await?;
-                if self.force || from.is_none_or(|from| to < from) {
+                if force || from.is_none_or(|from| to < from) {
                     steps.push(Step { broker: broker.clone(), queue, from, to });
                 }
             }
@@ -361,6 +363,15 @@ impl Job<'_> {
         would_move(group, topic, &steps, out);
         result
     }
+}
+
+/// Whether a broker resets forwards, too, when it is told not to. Apache's does, where it resets by itself; a
+/// Kerolox is known by its own keys.
+async fn always_forces(admin: &Admin, address: &str) -> Result<bool> {
+    let config = config_of(admin, address, request::GET_BROKER_CONFIG).await?;
+    let is_kerolox = config.keys().any(|key| key.starts_with("kerolox."));
+    let resets_itself = config.get("useServerSideResetOffset").is_some_and(|v| v == "true");
+    Ok(resets_itself && !is_kerolox)
 }
 
 fn is_offline(error: &anyhow::Error) -> bool {
