@@ -200,6 +200,14 @@ impl Admin {
         Ok(replicas)
     }
 
+    /// The replica to ask of each broker of a cluster, or of all: its master, else the lowest id.
+    pub async fn one_of_each(&self, cluster: Option<&str>) -> Result<Vec<Broker>> {
+        let mut replicas = self.replicas(cluster).await?;
+        replicas.dedup_by(|later, first| later.name == first.name);
+        ensure!(!replicas.is_empty(), "no broker is registered, so there is nobody to ask");
+        Ok(replicas)
+    }
+
     /// The masters of a cluster.
     pub async fn masters(&self, cluster: &str) -> Result<Vec<Broker>> {
         let mut replicas = self.replicas(Some(cluster)).await?;

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::Run;
 use super::topics::{all_topics, delete_in_names, delete_on, held, read_list};
-use crate::admin::{Admin, Asked, Broker, Failed, Target, holders, on_each, replica_to_ask};
+use crate::admin::{Admin, Asked, Broker, Failed, Target, holders, on_each};
 use crate::bodies::{ConsumeStats, queue_of, sorted};
 use crate::consumers::{
     Clients, clients, holders_of_group, in_cluster, inflight, lag, named_or_holders, online,
@@ -303,9 +303,7 @@ pub struct GetConsumerConfig {
 impl Run for GetConsumerConfig {
     async fn run(self, admin: &Admin, out: &mut Out) -> Result<()> {
         let group = self.group.trim();
-        let info = admin.cluster().await?;
-        let brokers: Vec<Broker> =
-            info.broker_addr_table.values().filter_map(replica_to_ask).collect();
+        let brokers = admin.one_of_each(None).await?;
         let mut found = Vec::new();
         let result = on_each(&brokers, async |broker| {
             let Some(config) = tables::group(admin, &broker.address, group).await? else {

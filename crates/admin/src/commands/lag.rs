@@ -20,7 +20,7 @@ use super::Run;
 use super::brokers::{Rounds, known};
 use super::exports::is_user_group;
 use super::topics::all_topics;
-use crate::admin::{Admin, Asked, Broker, LONG, replica_to_ask};
+use crate::admin::{Admin, Asked, Broker, LONG};
 use crate::bodies::{ByQueue, ConsumeStats, sorted};
 use crate::consumers::clients;
 use crate::format::now;
@@ -120,12 +120,6 @@ impl Row {
             known(self.pulled),
         ]
     }
-}
-
-/// The replica to ask of every broker: its master, else the lowest id.
-async fn brokers(admin: &Admin) -> Result<Vec<Broker>> {
-    let info = admin.cluster().await?;
-    Ok(info.broker_addr_table.values().filter_map(replica_to_ask).collect())
 }
 
 /// The brokers that are asked in one look.
@@ -293,10 +287,7 @@ impl Lag {
 
     /// One look. The number of queues in it.
     async fn round(&self, admin: &Admin, out: &mut Out) -> Result<usize> {
-        let brokers = brokers(admin).await?;
-        if brokers.is_empty() {
-            bail!("no broker is registered, so there is nobody to ask");
-        }
+        let brokers = admin.one_of_each(None).await?;
         let mut look = Look { admin, brokers, asked: Asked::default() };
         let rows = self.collect(&mut look).await?;
         let cells: Vec<_> = rows.iter().map(Row::cells).collect();

@@ -11,12 +11,13 @@ use serde_json::{Value, json};
 
 use super::Run;
 use super::brokers::config_of;
-use super::topics::{QUEUES_MAX, topic_stats};
+use super::topics::topic_stats;
 use crate::admin::{Admin, Asked, Broker, Failed, holders, on_each, refused_with};
 use crate::bodies::{Reset, sorted};
 use crate::consumers::{in_cluster, progress, total};
 use crate::format::{now, parse_time};
 use crate::out::{Cell, Column, Out, list};
+use crate::queues::QUEUES_MAX;
 use crate::tables;
 
 /// The end of a queue, as requests call it.

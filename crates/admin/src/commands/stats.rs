@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use kerolox_protocol::remoting::admin::{StatsData, StatsItem, StatsQuestion};
+use kerolox_protocol::remoting::admin::{StatsData, StatsQuestion};
 use kerolox_protocol::remoting::codes::request;
 use serde_json::{Map, Value, json};
 
 use super::Run;
+use super::exports::one_day;
 use super::groups::{all_groups, all_running};
 use super::topics::{all_topics, groups_of, is_derived, topic_stats};
 use crate::admin::{Admin, Asked, Broker, holders};
@@ -63,10 +64,7 @@ async fn amount(
             Err(e) => return Err(e),
         };
         all.tps += data.stats_minute.tps;
-        // A window that is not full yet is empty: then the next shorter one says more.
-        let windows: [StatsItem; 3] = [data.stats_day, data.stats_hour, data.stats_minute];
-        let sum = windows.iter().map(|window| window.sum).find(|sum| *sum > 0);
-        all.day = all.day.saturating_add(sum.unwrap_or(0));
+        all.day = all.day.saturating_add(one_day(&data));
         Ok(())
     };
     asked.each(brokers, ask).await;

@@ -15,9 +15,8 @@ use crate::admin::{Admin, Asked, Broker, Target, addresses, holders, on_each, re
 use crate::bodies::{Groups, TopicStats, sorted};
 use crate::format::{check_attributes, time_ms, topic_text};
 use crate::out::{Cell, Column, Out};
+use crate::queues::QUEUES_MAX;
 
-/// More queues than any broker gives a topic.
-pub(crate) const QUEUES_MAX: i32 = 65_536;
 /// The KV namespace of ordered topics.
 const ORDER_TOPIC_CONFIG: &str = "ORDER_TOPIC_CONFIG";
 
