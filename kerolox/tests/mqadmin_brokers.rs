@@ -158,13 +158,19 @@ fn name_servers_are_noted_changed_and_asked() {
     let key = ["-s", "n", "-k", "k"];
     let put = [&["updateKvConfig"], &key[..], &["-v", "-v 1"]].concat();
     assert_eq!(text(&server, &put), "create or update kv config to namespace success.\n");
-    assert_eq!(json(&server, &put), value!({"namespace": "n", "key": "k", "value": "-v 1"}));
+    assert_eq!(
+        json(&server, &put),
+        value!({"namespace": "n", "key": "k", "value": "-v 1", "nameServers": [names]})
+    );
     let delete = [&["deleteKvConfig"], &key[..]].concat();
     let would = [&delete[..], &["--dry-run"]].concat();
     assert_eq!(text(&server, &would), format!("{names} would delete n k=-v 1\n"));
     assert_eq!(json(&server, &would)["values"], value!({&names: "-v 1"}));
     assert_eq!(text(&server, &delete), "delete kv config from namespace success.\n");
-    assert_eq!(json(&server, &delete), value!({"namespace": "n", "key": "k"}));
+    assert_eq!(
+        json(&server, &delete),
+        value!({"namespace": "n", "key": "k", "nameServers": [names]})
+    );
     assert_eq!(text(&server, &would), format!("{names} has no k in n\n"));
 
     let wipe = ["wipeWritePerm", "-b", "broker-a"];

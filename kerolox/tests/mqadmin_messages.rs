@@ -11,9 +11,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use common::admin::{fails, json, text};
-use common::call::{commit, encoded, heartbeat, join, make_topic, message, put, put_with, read};
+use common::call::{
+    commit, encoded, heartbeat, join, look, make_topic, message, put, put_with, read, records,
+};
 use common::{Folder, Server, binary};
 use kerolox_client::{Connection, Options};
+use kerolox_protocol::record::sys_flag;
 use kerolox_protocol::remoting::codes::request;
 use kerolox_protocol::remoting::send::Send;
 use rustix::process::{Pid, Signal, kill_process};
@@ -193,6 +196,40 @@ async fn messages_are_sent_again_and_pushed_to_a_client() {
     thread.join().unwrap();
     let args = ["queryMsgById", "-t", "t", "-i", &unique, "-g", "g", "-d", "nobody"];
     fails(&server, &args, 1, "get consumer runtime info for nobody client failed");
+    server.stop();
+}
+
+/// What cannot be unpacked goes out as it came, and consumers must be told that it is packed.
+#[tokio::test]
+async fn a_body_is_sent_again_with_what_says_how_it_is_packed() {
+    let folder = Folder::new();
+    let server = Server::start(&folder, &[]);
+    let connection = server.connect().await;
+    make_topic(&connection, "t", 1).await;
+    let plain = "unpacked ".repeat(20);
+    for (id, packing, packed, again, body) in [
+        ("LZ4", sys_flag::COMPRESSION_LZ4, &b"\x04\x22\x4d\x18 \xff"[..], 0x101, None),
+        ("ZSTD", sys_flag::COMPRESSION_ZSTD, b"\x28\xb5\x2f\xfd \xff", 0x201, None),
+        ("ZLIB", sys_flag::COMPRESSION_ZLIB, &PACKED, 0, Some(plain.as_bytes())),
+        ("OLD", 0, &PACKED, 0, Some(plain.as_bytes())),
+        ("PLAIN", 0, b"plain", 0, Some(b"plain")),
+    ] {
+        let compressed = if id == "PLAIN" { 0 } else { sys_flag::COMPRESSED };
+        let header = Send {
+            sys_flag: compressed | packing,
+            flag: 7,
+            properties: encoded(&[("UNIQ_KEY", id)]).into(),
+            ..message("t", 0)
+        };
+        let first = connection.send(&header, Bytes::copy_from_slice(packed)).await.unwrap();
+        let args = ["queryMsgById", "-t", "t", "-i", id, "-s", "true"];
+        let second = json(&server, &args)[0]["result"]["queueOffset"].as_i64().unwrap();
+        assert_eq!(second, first.queue_offset + 1);
+        let reply = connection.pull(&look("g", "t", 0, second)).await.unwrap();
+        let record = records(&reply)[0];
+        assert_eq!((record.sys_flag, record.flag), (again, 7), "{id}");
+        assert_eq!(record.body, body.unwrap_or(packed), "{id}");
+    }
     server.stop();
 }
 

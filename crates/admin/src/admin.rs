@@ -1,6 +1,6 @@
 //! The connections of a run, and how brokers are found.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -134,22 +134,22 @@ impl Admin {
         reply.and_then(OwnedReply::success).map_err(plain)
     }
 
-    /// Tells every name server; those that fail are named when all were told.
+    /// Tells every name server: those that did it, and an error that names those that fail.
     pub async fn tell_all_names(
         &self,
         code: i32,
         header: &(dyn Fields + Sync),
         body: Bytes,
-    ) -> Result<Vec<(String, OwnedReply)>> {
-        let mut replies = Vec::new();
+    ) -> (Vec<String>, Result<()>) {
+        let mut done = Vec::new();
         let mut failed = Failed::default();
         for server in &self.servers {
             match self.tell(server, code, header, body.clone()).await {
-                Ok(reply) => replies.push((server.clone(), reply)),
+                Ok(_) => done.push(server.clone()),
                 Err(error) => failed.add(server, &error),
             }
         }
-        failed.result(self.servers.len()).map(|()| replies)
+        (done, failed.result(self.servers.len()))
     }
 
     /// 106: every cluster and broker.
@@ -200,6 +200,14 @@ impl Admin {
         Ok(replicas)
     }
 
+    /// The replica to ask of each broker of a cluster, or of all: its master, else the lowest id.
+    pub async fn one_of_each(&self, cluster: Option<&str>) -> Result<Vec<Broker>> {
+        let mut replicas = self.replicas(cluster).await?;
+        replicas.dedup_by(|later, first| later.name == first.name);
+        ensure!(!replicas.is_empty(), "no broker is registered, so there is nobody to ask");
+        Ok(replicas)
+    }
+
     /// The masters of a cluster.
     pub async fn masters(&self, cluster: &str) -> Result<Vec<Broker>> {
         let mut replicas = self.replicas(Some(cluster)).await?;
@@ -243,6 +251,11 @@ impl Admin {
     pub async fn holders(&self, topic: &str) -> Result<Vec<Broker>> {
         Ok(holders(&self.route(topic).await?))
     }
+}
+
+/// Where brokers are.
+pub fn addresses(brokers: &[Broker]) -> Vec<&str> {
+    brokers.iter().map(|broker| broker.address.as_str()).collect()
 }
 
 /// The replica to ask of each broker in a route, by name.
@@ -305,9 +318,9 @@ pub fn refused_with(error: &anyhow::Error) -> Option<i32> {
 pub struct Failed(BTreeMap<String, String>);
 
 impl Failed {
-    /// Notes a failure.
+    /// Notes a failure; of several of one thing the first.
     pub fn add(&mut self, what: &str, why: &anyhow::Error) {
-        self.0.insert(what.to_owned(), format!("{why:#}"));
+        self.0.entry(what.to_owned()).or_insert_with(|| format!("{why:#}"));
     }
 
     /// Whether nothing failed.
@@ -329,16 +342,94 @@ impl Failed {
     }
 }
 
+/// The brokers that a command has asked, about one thing or about many. One that fails hides nothing of what
+/// the others say, and is named once, at the end.
+#[derive(Debug, Default)]
+pub struct Asked {
+    all: BTreeSet<String>,
+    /// Those that gave no answer: they are not asked again, as each question would wait its whole time.
+    silent: BTreeSet<String>,
+    failed: Failed,
+}
+
+impl Asked {
+    /// Does something with each broker.
+    pub async fn each(
+        &mut self,
+        brokers: &[Broker],
+        mut work: impl AsyncFnMut(&Broker) -> Result<()>,
+    ) {
+        for broker in brokers {
+            let address = &broker.address;
+            self.all.insert(address.clone());
+            if self.silent.contains(address) {
+                continue;
+            }
+            if let Err(error) = work(broker).await {
+                if refused_with(&error).is_none() {
+                    self.silent.insert(address.clone());
+                }
+                self.failed.add(address, &error);
+            }
+        }
+    }
+
+    /// How many of these have given every answer so far, be it a refusal.
+    pub fn answering(&self, brokers: &[Broker]) -> usize {
+        brokers.iter().filter(|broker| !self.silent.contains(&broker.address)).count()
+    }
+
+    /// Whether no broker has failed.
+    pub fn is_complete(&self) -> bool {
+        self.failed.is_empty()
+    }
+
+    /// An error if a broker failed.
+    pub fn result(self) -> Result<()> {
+        self.failed.result(self.all.len())
+    }
+}
+
 /// Does something with each broker; those that fail are named when all were asked.
 pub async fn on_each(
     brokers: &[Broker],
-    mut work: impl AsyncFnMut(&Broker) -> Result<()>,
+    work: impl AsyncFnMut(&Broker) -> Result<()>,
 ) -> Result<()> {
-    let mut failed = Failed::default();
-    for broker in brokers {
-        if let Err(error) = work(broker).await {
-            failed.add(&broker.address, &error);
+    let mut asked = Asked::default();
+    asked.each(brokers, work).await;
+    asked.result()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_gives_no_answer_is_not_waited_for_again() {
+        let brokers = ["refuses", "hangs", "answers"].map(|address| Broker {
+            cluster: String::new(),
+            name: String::new(),
+            id: 0,
+            address: address.to_owned(),
+        });
+        let (mut asked, mut calls) = (Asked::default(), Vec::new());
+        for round in 1..=2 {
+            let ask = async |broker: &Broker| {
+                let addr = broker.address.clone();
+                calls.push(format!("{addr} {round}"));
+                match addr.as_str() {
+                    "refuses" => Err(Refusal { addr, code: 17, remark: round.to_string() }.into()),
+                    "hangs" => Err(anyhow!("hangs")),
+                    _ => Ok(()),
+                }
+            };
+            asked.each(&brokers, ask).await;
         }
+        assert_eq!(calls, ["refuses 1", "hangs 1", "answers 1", "refuses 2", "answers 2"]);
+        assert_eq!((asked.answering(&brokers), asked.is_complete()), (2, false));
+        assert_eq!(
+            asked.result().unwrap_err().to_string(),
+            "2 of 3 failed: hangs; refuses refused with code 17: 1"
+        );
     }
-    failed.result(brokers.len())
 }

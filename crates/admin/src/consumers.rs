@@ -1,22 +1,18 @@
 //! What brokers know of a consumer group, asked of each of them and put together.
 //!
 //! A broker that fails is no reason to hide what the others said: functions that merge return what is known,
-//! and beside it which brokers failed.
+//! and note in [`Asked`] which brokers failed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail, ensure};
 use kerolox_protocol::names::retry_topic;
-use kerolox_protocol::remoting::admin::{
-    ConsumeStatsQuestion, ConsumerConnection, GroupPage, GroupPages, OffsetWrapper,
-};
+use kerolox_protocol::remoting::admin::{ConsumeStatsQuestion, ConsumerConnection, OffsetWrapper};
 use kerolox_protocol::remoting::client::{ConsumerGroup, RunningInfo};
 use kerolox_protocol::remoting::codes::{request, response};
-use serde::Deserialize;
-use serde_json::Value;
 
-use crate::admin::{Admin, Broker, Refusal, holders, on_each, refused_with};
+use crate::admin::{Admin, Asked, Broker, Refusal, addresses, holders, refused_with};
 use crate::bodies::ConsumeStats;
 use crate::running::Running;
 
@@ -77,23 +73,24 @@ pub async fn progress(
     brokers: &[Broker],
     group: &str,
     topic: Option<&str>,
-) -> (ConsumeStats, Result<()>) {
+    asked: &mut Asked,
+) -> ConsumeStats {
     let question = ConsumeStatsQuestion {
         consumer_group: group.into(),
         topic: topic.map(Into::into),
         topic_list: None,
     };
     let mut all = ConsumeStats::default();
-    let asked = on_each(brokers, async |broker| {
+    let ask = async |broker: &Broker| {
         let code = request::GET_CONSUME_STATS;
         let reply = admin.ask(&broker.address, code, &question).await?;
         let stats: ConsumeStats = reply.json()?;
         all.offset_table.extend(stats.offset_table);
         all.consume_tps += stats.consume_tps;
         Ok(())
-    })
-    .await;
-    (all, asked)
+    };
+    asked.each(brokers, ask).await;
+    all
 }
 
 /// A group's clients.
@@ -134,10 +131,10 @@ impl Clients {
 }
 
 /// 203 of each broker: a group's clients. None if it is offline everywhere.
-pub async fn clients(admin: &Admin, brokers: &[Broker], group: &str) -> (Clients, Result<()>) {
+pub async fn clients(admin: &Admin, brokers: &[Broker], group: &str, asked: &mut Asked) -> Clients {
     let question = ConsumerGroup { consumer_group: group.into() };
     let mut all = Clients::default();
-    let asked = on_each(brokers, async |broker| {
+    let ask = async |broker: &Broker| {
         let code = request::GET_CONSUMER_CONNECTION_LIST;
         match admin.ask(&broker.address, code, &question).await {
             Ok(reply) => all.add(reply.json()?, &broker.address),
@@ -145,9 +142,9 @@ pub async fn clients(admin: &Admin, brokers: &[Broker], group: &str) -> (Clients
             Err(e) => return Err(e),
         }
         Ok(())
-    })
-    .await;
-    (all, asked)
+    };
+    asked.each(brokers, ask).await;
+    all
 }
 
 /// [`clients`] of a group that must be online.
@@ -155,17 +152,17 @@ pub async fn online(
     admin: &Admin,
     brokers: &[Broker],
     group: &str,
-) -> Result<(Clients, Result<()>)> {
-    let (clients, asked) = clients(admin, brokers, group).await;
+    asked: &mut Asked,
+) -> Result<Clients> {
+    let clients = clients(admin, brokers, group, asked).await;
     if clients.is_empty() {
-        asked?;
-        let asked: Vec<_> = brokers.iter().map(|broker| broker.address.as_str()).collect();
+        std::mem::take(asked).result()?;
         bail!(
             "Not found the consumer group connection: no client of group {group} is connected to {}",
-            asked.join(", ")
+            addresses(brokers).join(", ")
         );
     }
-    Ok((clients, asked))
+    Ok(clients)
 }
 
 /// A broker waits for a client up to ten seconds before it says that this one does not answer.
@@ -196,36 +193,4 @@ pub fn is_absent(error: &anyhow::Error) -> bool {
     error.downcast_ref::<Refusal>().is_some_and(|refusal| {
         refusal.code == response::SYSTEM_ERROR && refusal.remark.contains("not exist")
     })
-}
-
-/// 201, as it came: what this release does not know stays in it.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Stored {
-    data_version: Value,
-    subscription_group_table: BTreeMap<String, Value>,
-}
-
-/// Groups that a broker may tell of at once.
-const PAGE: i32 = 2000;
-
-/// A group's settings on a broker. 352 would ask for one group alone, but makes it where that is allowed.
-pub async fn stored(admin: &Admin, address: &str, group: &str) -> Result<Option<Value>> {
-    let code = request::GET_ALL_SUBSCRIPTIONGROUP_CONFIG;
-    let mut page = GroupPage { max_group_num: PAGE, ..GroupPage::default() };
-    loop {
-        let reply = admin.ask(address, code, &page).await?;
-        let mut got: Stored = reply.json()?;
-        if let Some(config) = got.subscription_group_table.remove(group) {
-            return Ok(Some(config));
-        }
-        let count = i32::try_from(got.subscription_group_table.len()).unwrap_or(i32::MAX);
-        page.group_seq = page.group_seq.saturating_add(count);
-        // Most brokers tell all at once, and then do not say how many there are.
-        let total = reply.header::<GroupPages>()?.total_group_num.unwrap_or(0);
-        if count == 0 || page.group_seq >= total {
-            return Ok(None);
-        }
-        page.data_version = got.data_version.to_string().into();
-    }
 }

@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use kerolox_protocol::record::View;
+use kerolox_protocol::record::{View, sys_flag};
 use kerolox_protocol::remoting::admin::{GroupConfig, TopicConfig, perm};
 use kerolox_protocol::{ids, properties};
 
@@ -178,24 +178,19 @@ pub struct Message {
     pub reconsume_times: i32,
     pub prepared_transaction_offset: i64,
     pub properties: Vec<(String, String)>,
-    /// Unpacked.
+    /// Unpacked, unless `sys_flag` still says that it is compressed.
     pub body: Vec<u8>,
 }
 
-/// The body is packed with zlib (or what the type bits say).
-const COMPRESSED: i32 = 1;
-const COMPRESSION_TYPE: i32 = 7 << 8;
-const COMPRESSION_ZLIB: i32 = 3 << 8;
-
 impl Message {
-    /// Reads a record. A body that cannot be unpacked stays as it is.
+    /// Reads a record. A body that cannot be unpacked (LZ4, ZSTD) stays as it is, and so do its flags.
     pub fn new(view: &View<'_>) -> Message {
         let mut offset_id = String::new();
         ids::push_offset_id(&mut offset_id, view.store_host, view.physical_offset);
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let properties = properties::iter(view.properties);
-        let (body, sys_flag) = match unpack(view.body, view.sys_flag) {
-            Some(body) => (body, view.sys_flag & !COMPRESSED),
+        let (body, flags) = match unpack(view.body, view.sys_flag) {
+            Some(body) => (body, view.sys_flag & !sys_flag::COMPRESSED),
             None => (view.body.to_vec(), view.sys_flag),
         };
         Message {
@@ -204,7 +199,7 @@ impl Message {
             queue_offset: view.queue_offset,
             physical_offset: view.physical_offset as i64,
             store_size: view.bytes.len() as i32,
-            sys_flag,
+            sys_flag: flags,
             flag: view.flag,
             born_timestamp: view.born_timestamp,
             born_host: view.born_host.to_string(),
@@ -293,14 +288,15 @@ impl Message {
 const UNPACKED_MAX: u64 = 64 << 20;
 
 /// The unpacked body of a message that was packed with zlib.
-fn unpack(body: &[u8], sys_flag: i32) -> Option<Vec<u8>> {
-    let kind = sys_flag & COMPRESSION_TYPE;
-    if sys_flag & COMPRESSED == 0 || !(kind == 0 || kind == COMPRESSION_ZLIB) {
+fn unpack(body: &[u8], flags: i32) -> Option<Vec<u8>> {
+    let kind = flags & sys_flag::COMPRESSION;
+    if flags & sys_flag::COMPRESSED == 0 || !(kind == 0 || kind == sys_flag::COMPRESSION_ZLIB) {
         return None;
     }
     let mut out = Vec::new();
-    flate2::read::ZlibDecoder::new(body).take(UNPACKED_MAX).read_to_end(&mut out).ok()?;
-    Some(out)
+    flate2::read::ZlibDecoder::new(body).take(UNPACKED_MAX + 1).read_to_end(&mut out).ok()?;
+    // A part of a body would pass for the whole of it.
+    (out.len() as u64 <= UNPACKED_MAX).then_some(out)
 }
 
 /// The text of a body; Apache's tools ask for a character set, here it is UTF-8.

@@ -10,6 +10,7 @@
 //! - [`bodies`]: bodies of answers that only an admin client reads.
 //! - [`consumers`]: what brokers know of a group, put together.
 //! - [`running`]: what a consumer says of itself.
+//! - [`tables`]: every topic or group of a broker.
 //! - [`queues`]: the queues of a topic, and what stands in them.
 //! - [`lookup`]: messages by id and key.
 //! - [`track`]: who consumed a message.
@@ -30,6 +31,7 @@ pub mod lookup;
 pub mod out;
 pub mod queues;
 pub mod running;
+pub mod tables;
 pub mod trace;
 pub mod track;
 

@@ -6,7 +6,7 @@ use kerolox_protocol::remoting::query::{QueryMessage, ViewMessage};
 use kerolox_protocol::remoting::route::TopicRoute;
 use kerolox_protocol::{ids, record};
 
-use crate::admin::{Admin, Broker, Failed, holders, refused_with};
+use crate::admin::{Admin, Asked, Broker, holders, refused_with};
 use crate::format::Message;
 
 /// Messages that a broker's index gives at most.
@@ -153,15 +153,13 @@ impl<'a> Question<'a> {
     pub async fn answer(&self, admin: &Admin) -> Result<Answer> {
         let route = admin.route(self.route_topic()).await?;
         let brokers = self.brokers(&route)?;
-        let mut answer =
-            Answer { found: Vec::new(), failed: Failed::default(), asked: brokers.len() };
-        for broker in &brokers {
-            match self.ask(admin, broker).await {
-                Ok(found) => answer.found.extend(found),
-                Err(error) => answer.failed.add(&broker.address, &error),
-            }
-        }
-        Ok(answer)
+        let (mut found, mut asked) = (Vec::new(), Asked::default());
+        let ask = async |broker: &Broker| {
+            found.extend(self.ask(admin, broker).await?);
+            Ok(())
+        };
+        asked.each(&brokers, ask).await;
+        Ok(Answer { found, asked })
     }
 }
 
@@ -169,14 +167,13 @@ impl<'a> Question<'a> {
 #[derive(Debug)]
 pub struct Answer {
     pub found: Vec<Found>,
-    failed: Failed,
-    asked: usize,
+    asked: Asked,
 }
 
 impl Answer {
     /// An error if a broker could not be asked.
     pub fn complete(self) -> Result<()> {
-        self.failed.result(self.asked)
+        self.asked.result()
     }
 }
 

@@ -133,6 +133,14 @@ impl Out {
         self.value(value);
     }
 
+    /// That something is done: one line if all have done it, else one for each that has.
+    pub fn done(&mut self, text: &str, by: &[impl Display], result: &anyhow::Result<()>) {
+        match result {
+            Ok(()) => self.line(text),
+            Err(_) => by.iter().for_each(|who| self.line(format!("{who}: {text}"))),
+        }
+    }
+
     /// The first line of a table, for one whose rows come later.
     pub fn head(&mut self, columns: &[Column]) {
         if !self.json {

@@ -22,7 +22,7 @@ pub const TOOLS_GROUP: &str = "TOOLS_CONSUMER";
 /// Messages that a pull asks for at most; brokers give no more.
 pub const PULL_MAX: i64 = 32;
 /// Queues that a topic may have on one broker: a route that says more is not believed.
-const QUEUES_MAX: i32 = 1 << 16;
+pub const QUEUES_MAX: i32 = 1 << 16;
 /// Queues that an automatically created topic gets.
 const NEW_QUEUES: i32 = 4;
 

@@ -9,7 +9,7 @@ use kerolox_protocol::remoting::codes::{request, response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::admin::{Admin, Broker, LONG, Refusal, holders, refused_with};
+use crate::admin::{Admin, Asked, Broker, LONG, Refusal, holders, refused_with};
 use crate::bodies::{ConsumeStats, queue_of};
 use crate::commands::topics::groups_of;
 use crate::lookup::Found;
@@ -38,11 +38,11 @@ impl Track {
 }
 
 /// How far each group of a message's topic is with it, by name.
-pub async fn tracks(admin: &Admin, found: &Found) -> Result<Vec<Track>> {
+pub async fn tracks(admin: &Admin, found: &Found, asked: &mut Asked) -> Result<Vec<Track>> {
     let topic = &found.message.topic;
     let route = admin.route(topic).await?;
     let mut tracks = Vec::new();
-    for group in groups_of(admin, &route, topic).await? {
+    for group in groups_of(admin, &holders(&route), topic, asked).await {
         let track = match track(admin, &group, found).await {
             Ok(kind) => Track { group, kind, why: None },
             Err(error) => failed(group, &error),

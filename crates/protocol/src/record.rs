@@ -58,6 +58,11 @@ pub mod sys_flag {
     pub const STORE_HOST_V6: i32 = 32;
     pub const NEED_UNWRAP: i32 = 64;
     pub const INNER_BATCH: i32 = 128;
+    /// Mask of what a compressed body is packed with; 0, of clients before 5.0, is zlib.
+    pub const COMPRESSION: i32 = 7 << 8;
+    pub const COMPRESSION_LZ4: i32 = 1 << 8;
+    pub const COMPRESSION_ZSTD: i32 = 2 << 8;
+    pub const COMPRESSION_ZLIB: i32 = 3 << 8;
 }
 
 /// A message about to be stored.

@@ -15,14 +15,23 @@ pub(crate) struct Done {
 
 /// `kerolox admin` with the server's name server.
 pub(crate) fn command(server: &Server, args: &[&str]) -> Command {
+    command_at(&server.address(server.ports.namesrv), args)
+}
+
+fn command_at(names: &str, args: &[&str]) -> Command {
     let mut command = Command::new(binary());
-    command.arg("admin").args(args).env("NAMESRV_ADDR", server.address(server.ports.namesrv));
+    command.arg("admin").args(args).env("NAMESRV_ADDR", names);
     command
 }
 
 /// Runs it.
 pub(crate) fn admin(server: &Server, args: &[&str]) -> Done {
-    let output = command(server, args).output().expect("the binary can be run");
+    run(&server.address(server.ports.namesrv), args)
+}
+
+/// Runs it with the name server at an address.
+pub(crate) fn run(names: &str, args: &[&str]) -> Done {
+    let output = command_at(names, args).output().expect("the binary can be run");
     let text = |bytes| String::from_utf8(bytes).expect("the output is text");
     let code = output.status.code().expect("no signal ends it");
     Done { code, out: text(output.stdout), err: text(output.stderr) }

@@ -18,6 +18,7 @@ pub(crate) mod call;
 pub(crate) mod http;
 pub(crate) mod mount;
 pub(crate) mod past;
+pub(crate) mod peer;
 pub(crate) mod raw;
 pub(crate) mod trial;
 

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Run;
-use crate::admin::{Admin, Broker, Failed, LONG, Target, on_each};
+use crate::admin::{Admin, Broker, Failed, LONG, Target, addresses, on_each};
 use crate::bodies::{ConsumeStats, Table, queue_of};
 use crate::format::{now, time};
 use crate::out::{Cell, Column, Out};
@@ -514,20 +514,24 @@ impl Cleaning {
         if brokers.is_empty() {
             bail!("no broker is registered, so there is nobody to ask");
         }
-        let addresses: Vec<_> = brokers.iter().map(|broker| &broker.address).collect();
         if self.dry_run {
+            let addresses = addresses(&brokers);
             for address in &addresses {
                 out.line(format!("would ask {address} to {what}"));
             }
             out.value(json!({"dryRun": true, "would": what, "brokers": addresses}));
             return Ok(());
         }
-        on_each(&brokers, async |broker| {
-            admin.ask_long(&broker.address, code, &(), LONG).await.map(drop)
+        let mut done = Vec::new();
+        let result = on_each(&brokers, async |broker| {
+            admin.ask_long(&broker.address, code, &(), LONG).await?;
+            done.push(broker.address.clone());
+            Ok(())
         })
-        .await?;
-        out.say("success", json!({"brokers": addresses}));
-        Ok(())
+        .await;
+        out.done("success", &done, &result);
+        out.value(json!({ "brokers": done }));
+        result
     }
 }
 

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::Run;
-use crate::admin::{Admin, on_each};
+use crate::admin::{Admin, Asked, on_each};
 use crate::consumers::{is_absent, named_or_holders, online};
 use crate::out::{Cell, Column, Out, list};
 
@@ -48,8 +48,8 @@ impl Run for ConsumerConnection {
     async fn run(self, admin: &Admin, out: &mut Out) -> Result<()> {
         let group = self.group.trim();
         let brokers = named_or_holders(admin, self.broker.as_deref(), group).await?;
-        let (clients, asked) = online(admin, &brokers, group).await?;
-        let of = clients.group;
+        let mut asked = Asked::default();
+        let of = online(admin, &brokers, group, &mut asked).await?.group;
         let rows: Vec<_> = of.connection_set.iter().map(row_of).collect();
         let wanted: Vec<Vec<Cell>> = of
             .subscription_table
@@ -64,7 +64,7 @@ impl Run for ConsumerConnection {
                 "messageModel": of.message_model,
                 "consumeFromWhere": of.consume_from_where,
             }));
-            return asked;
+            return asked.result();
         }
         out.table(&CLIENTS, &rows);
         out.line("\nBelow is subscription:");
@@ -73,7 +73,7 @@ impl Run for ConsumerConnection {
         out.line(format!("ConsumeType: {}", of.consume_type));
         out.line(format!("MessageModel: {}", of.message_model));
         out.line(format!("ConsumeFromWhere: {}", of.consume_from_where));
-        asked
+        asked.result()
     }
 }
 

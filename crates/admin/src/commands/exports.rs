@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use kerolox_protocol::names::{is_system_group, is_system_topic};
 use kerolox_protocol::remoting::admin::{
     ConsumerConnection, GroupTable, StatsData, StatsItem, StatsQuestion, TopicTable,
@@ -20,6 +20,7 @@ use super::topics::is_derived;
 use crate::admin::{Admin, Broker, LONG, Target, on_each};
 use crate::format::now;
 use crate::out::Out;
+use crate::tables;
 
 /// Where a file goes.
 #[derive(Debug, clap::Args)]
@@ -75,13 +76,12 @@ const MORE_SYSTEM_GROUPS: [&str; 6] = [
     "SELF_TEST_P_GROUP",
 ];
 
-/// The users' topics of a broker. Without paging: a broker that is not asked for pages answers with all.
+/// The users' topics of a broker.
 async fn user_topics(admin: &Admin, address: &str, derived: bool) -> Result<TopicTable> {
     let code = request::GET_SYSTEM_TOPIC_LIST_FROM_BROKER;
     let system: TopicList = admin.ask_long(address, code, &(), LONG).await?.json()?;
     let system: BTreeSet<String> = system.topic_list.into_iter().collect();
-    let code = request::GET_ALL_TOPIC_CONFIG;
-    let mut table: TopicTable = admin.ask_long(address, code, &(), LONG).await?.json()?;
+    let mut table = tables::topics(admin, address).await?;
     table.topic_config_table.retain(|name, topic| {
         let is_system = system.contains(name)
             || is_system_topic(name)
@@ -91,29 +91,15 @@ async fn user_topics(admin: &Admin, address: &str, derived: bool) -> Result<Topi
     Ok(table)
 }
 
-/// 201: every group of a broker.
-pub(super) async fn all_groups(admin: &Admin, address: &str) -> Result<GroupTable> {
-    let code = request::GET_ALL_SUBSCRIPTIONGROUP_CONFIG;
-    Ok(admin.ask(address, code, &()).await?.json()?)
-}
-
 /// Whether a group is a user's.
 pub(super) fn is_user_group(group: &str) -> bool {
     !is_system_group(group) && !MORE_SYSTEM_GROUPS.contains(&group)
 }
 
 async fn user_groups(admin: &Admin, address: &str) -> Result<GroupTable> {
-    let mut table = all_groups(admin, address).await?;
+    let mut table = tables::groups(admin, address).await?;
     table.subscription_group_table.retain(|name, _| is_user_group(name));
     Ok(table)
-}
-
-/// The replica to ask of each broker of a cluster: its master, else the lowest id.
-async fn one_of_each(admin: &Admin, cluster: &str) -> Result<Vec<Broker>> {
-    let mut replicas = admin.replicas(Some(cluster)).await?;
-    replicas.dedup_by(|later, first| later.name == first.name);
-    ensure!(!replicas.is_empty(), "no broker of cluster {cluster} is registered");
-    Ok(replicas)
 }
 
 /// Options of `exportMetadata`.
@@ -233,7 +219,7 @@ impl Run for ExportConfigs {
         let cluster = self.cluster.trim();
         let replicas = admin.replicas(Some(cluster)).await?;
         let masters = replicas.iter().filter(|broker| broker.id == 0).count();
-        let brokers = one_of_each(admin, cluster).await?;
+        let brokers = admin.one_of_each(Some(cluster)).await?;
         let mut configs = BTreeMap::new();
         on_each(&brokers, async |broker| {
             let mut config = config_of(admin, &broker.address, request::GET_BROKER_CONFIG).await?;
@@ -270,8 +256,8 @@ async fn stats(admin: &Admin, address: &str, topic: &str) -> StatsData {
     reply.ok().and_then(|reply| reply.json().ok()).unwrap_or_default()
 }
 
-/// A day's messages; before a day is over those of the last hour, or minute.
-fn one_day(stats: &StatsData) -> u64 {
+/// A day's messages. A window that is not full yet is empty: then the next shorter one says more.
+pub(super) fn one_day(stats: &StatsData) -> u64 {
     let sums = [stats.stats_day, stats.stats_hour, stats.stats_minute];
     sums.iter().map(|item: &StatsItem| item.sum).find(|sum| *sum != 0).unwrap_or(0)
 }
@@ -415,7 +401,7 @@ fn present(values: &[(&str, Option<&String>)]) -> Value {
 
 impl Run for ExportMetrics {
     async fn run(self, admin: &Admin, out: &mut Out) -> Result<()> {
-        let brokers = one_of_each(admin, self.cluster.trim()).await?;
+        let brokers = admin.one_of_each(Some(self.cluster.trim())).await?;
         let mut totals = Totals::default();
         let mut reports = BTreeMap::new();
         on_each(&brokers, async |broker| {

@@ -5,22 +5,22 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use kerolox_protocol::names::{dlq_topic, retry_topic};
-use kerolox_protocol::remoting::admin::{DeleteGroup, GroupConfig, TopicQuestion};
-use kerolox_protocol::remoting::codes::{names, request, response, version};
-use kerolox_protocol::remoting::registration::DeleteTopicInNames;
+use kerolox_protocol::remoting::admin::{DeleteGroup, GroupConfig};
+use kerolox_protocol::remoting::codes::{request, version};
 use serde_json::{Map, Value, json};
 
 use super::Run;
-use super::topics::{all_topics, held, read_list};
-use crate::admin::{Admin, Broker, Failed, Target, holders, on_each, refused_with, replica_to_ask};
+use super::topics::{all_topics, delete_in_names, delete_on, held, read_list};
+use crate::admin::{Admin, Asked, Broker, Failed, Target, holders, on_each};
 use crate::bodies::{ConsumeStats, queue_of, sorted};
 use crate::consumers::{
     Clients, clients, holders_of_group, in_cluster, inflight, lag, named_or_holders, online,
-    progress, running, stored, total,
+    progress, running, total,
 };
 use crate::format::{check_attributes, group_fields, group_text, now, time};
 use crate::out::{Cell, Column, Out, list};
 use crate::running::{Findings, Running, inspect};
+use crate::tables;
 
 /// Reads a retry policy: JSON with its type.
 fn policy(text: &str) -> Result<Value, String> {
@@ -122,7 +122,7 @@ impl Run for UpdateSubGroup {
         let (mut done, mut texts) = (Vec::new(), BTreeSet::new());
         let result = on_each(&brokers, async |broker| {
             let address = &broker.address;
-            let known = stored(admin, address, group).await?;
+            let known = tables::group(admin, address, group).await?;
             let created = known.is_none();
             let mut config = known.map_or_else(|| serde_json::to_value(new_group(group)), Ok)?;
             if let Some(fields) = config.as_object_mut() {
@@ -208,7 +208,7 @@ impl Run for DeleteSubGroup {
         let within = cluster.map(|cluster| format!(" in cluster [{cluster}]")).unwrap_or_default();
         let header = DeleteGroup { group_name: group.into(), clean_offset };
         let mut done = Vec::new();
-        on_each(&brokers, async |broker| {
+        let mut result = on_each(&brokers, async |broker| {
             let address = &broker.address;
             admin.ask(address, request::DELETE_SUBSCRIPTIONGROUP, &header).await?;
             out.line(format!(
@@ -217,15 +217,15 @@ impl Run for DeleteSubGroup {
             done.push(address.clone());
             Ok(())
         })
-        .await?;
-        let topics = match cluster {
-            Some(cluster) => delete_topics(admin, cluster, group).await?,
-            None => Vec::new(),
-        };
+        .await;
+        let mut topics = Vec::new();
+        if let (Some(cluster), Ok(())) = (cluster, &result) {
+            (topics, result) = delete_topics(admin, cluster, group).await;
+        }
         out.value(json!({
             "group": group, "brokers": done, "offsetsRemoved": clean_offset, "topics": topics,
         }));
-        Ok(())
+        result
     }
 }
 
@@ -241,9 +241,10 @@ impl DeleteSubGroup {
         let kept = if self.remove_offset { "deleted" } else { "kept" };
         let result = on_each(brokers, async |broker| {
             let (address, alone) = (&broker.address, std::slice::from_ref(broker));
-            let exists = stored(admin, address, group).await?.is_some();
-            let (stats, asked) = progress(admin, alone, group, None).await;
-            asked?;
+            let exists = tables::group(admin, address, group).await?.is_some();
+            let mut asked = Asked::default();
+            let stats = progress(admin, alone, group, None, &mut asked).await;
+            asked.result()?;
             let rows = stats.offset_table.values();
             let offsets = rows.filter(|row| row.consumer_offset > 0).count();
             out.line(match exists {
@@ -274,26 +275,22 @@ impl DeleteSubGroup {
     }
 }
 
-/// Deletes a group's own topics in one cluster; in others they stay.
-async fn delete_topics(admin: &Admin, cluster: &str, group: &str) -> Result<Vec<String>> {
-    let replicas = admin.replicas(Some(cluster)).await?;
-    let topics = vec![retry_topic(group), dlq_topic(group)];
-    for topic in &topics {
-        let question = TopicQuestion { topic: topic.as_str().into() };
-        on_each(&replicas, async |broker| {
-            let code = request::DELETE_TOPIC_IN_BROKER;
-            match admin.ask(&broker.address, code, &question).await {
-                Err(e) if refused_with(&e) != Some(response::TOPIC_NOT_EXIST) => Err(e),
-                _ => Ok(()),
-            }
-        })
-        .await?;
-        let cluster_name = Some(cluster.into());
-        let header = DeleteTopicInNames { topic: topic.as_str().into(), cluster_name };
-        let code = names::DELETE_TOPIC_IN_NAMESRV;
-        admin.tell_all_names(code, &header, bytes::Bytes::new()).await?;
+/// Deletes a group's own topics in one cluster; in others they stay. Those that are deleted everywhere.
+async fn delete_topics(admin: &Admin, cluster: &str, group: &str) -> (Vec<String>, Result<()>) {
+    let (mut done, mut result) = (Vec::new(), Ok(()));
+    for topic in [retry_topic(group), dlq_topic(group)] {
+        match delete_own(admin, cluster, &topic).await {
+            Ok(()) => done.push(topic),
+            Err(error) => result = result.and(Err(error)),
+        }
     }
-    Ok(topics)
+    (done, result)
+}
+
+async fn delete_own(admin: &Admin, cluster: &str, topic: &str) -> Result<()> {
+    let replicas = admin.replicas(Some(cluster)).await?;
+    delete_on(admin, &replicas, topic).await.1?;
+    delete_in_names(admin, cluster, topic).await.1
 }
 
 /// Options of `getConsumerConfig`.
@@ -306,12 +303,12 @@ pub struct GetConsumerConfig {
 impl Run for GetConsumerConfig {
     async fn run(self, admin: &Admin, out: &mut Out) -> Result<()> {
         let group = self.group.trim();
-        let info = admin.cluster().await?;
-        let brokers: Vec<Broker> =
-            info.broker_addr_table.values().filter_map(replica_to_ask).collect();
+        let brokers = admin.one_of_each(None).await?;
         let mut found = Vec::new();
         let result = on_each(&brokers, async |broker| {
-            let Some(config) = stored(admin, &broker.address, group).await? else { return Ok(()) };
+            let Some(config) = tables::group(admin, &broker.address, group).await? else {
+                return Ok(());
+            };
             let (line, cluster, name) = ("=".repeat(29), &broker.cluster, &broker.name);
             out.line(format!("{line}{cluster}:{name}{line}"));
             let read: GroupConfig = serde_json::from_value(config.clone())?;
@@ -385,18 +382,19 @@ impl ConsumerProgress {
         let topic = self.topic.as_deref().map(str::trim);
         let brokers = brokers_of(admin, group, topic).await?;
         let brokers = in_cluster(brokers, self.cluster.as_deref())?;
-        let (stats, asked) = progress(admin, &brokers, group, topic).await;
+        let mut asked = Asked::default();
+        let stats = progress(admin, &brokers, group, topic, &mut asked).await;
         if stats.offset_table.is_empty() {
-            asked?;
+            asked.result()?;
             return no_rows(admin, &brokers, group, out).await;
         }
         let (owners, told) = match self.show_ip {
-            true => owners(admin, &brokers, group).await,
+            true => owners(admin, &brokers, group, &mut asked).await,
             false => (BTreeMap::new(), Ok(())),
         };
         let owners = self.show_ip.then_some(&owners);
         show_progress(&stats, owners, out)?;
-        asked.and(told)
+        asked.result().and(told)
     }
 }
 
@@ -413,8 +411,9 @@ async fn brokers_of(admin: &Admin, group: &str, topic: Option<&str>) -> Result<V
 
 /// Why there is nothing to tell of a group.
 async fn no_rows(admin: &Admin, brokers: &[Broker], group: &str, out: &mut Out) -> Result<()> {
-    let (clients, asked) = clients(admin, brokers, group).await;
-    asked?;
+    let mut asked = Asked::default();
+    let clients = clients(admin, brokers, group, &mut asked).await;
+    asked.result()?;
     let nothing =
         "Not found the consumer group consume stats, because return offset table is empty";
     ensure!(!clients.is_empty(), "{nothing}, maybe the consumer not online: {group}");
@@ -425,13 +424,14 @@ async fn no_rows(admin: &Admin, brokers: &[Broker], group: &str, out: &mut Out) 
     show_progress(&ConsumeStats::default(), None, out)
 }
 
-/// Which client consumes each queue, by its address.
+/// Which client consumes each queue, by its address; an error if a client does not tell.
 async fn owners(
     admin: &Admin,
     brokers: &[Broker],
     group: &str,
+    asked: &mut Asked,
 ) -> (BTreeMap<(String, String, i32), String>, Result<()>) {
-    let (clients, asked) = clients(admin, brokers, group).await;
+    let clients = clients(admin, brokers, group, asked).await;
     let (told, failed) = all_running(admin, &clients, group, false).await;
     let mut owners = BTreeMap::new();
     for (client, info) in &told {
@@ -440,7 +440,7 @@ async fn owners(
             owners.insert((queue.topic, queue.broker_name, queue.queue_id), address.to_owned());
         }
     }
-    (owners, asked.and(failed.result(clients.at.len())))
+    (owners, failed.result(clients.at.len()))
 }
 
 /// 307 of each client; those that fail are noted.
@@ -522,24 +522,19 @@ pub(super) async fn all_groups(admin: &Admin) -> Result<BTreeSet<String>> {
 
 async fn of_all(admin: &Admin, out: &mut Out) -> Result<()> {
     let groups = all_groups(admin).await?;
-    let (mut rows, mut failed) = (Vec::new(), Failed::default());
+    let (mut rows, mut asked) = (Vec::new(), Asked::default());
     for group in &groups {
-        match row_of(admin, group).await {
-            Ok((row, asked)) => {
-                rows.push(row);
-                asked.unwrap_or_else(|e| failed.add(group, &e.context(group.clone())));
-            }
-            Err(e) => failed.add(group, &e.context(group.clone())),
-        }
+        // It may have been deleted since it was listed.
+        let Some(route) = admin.find_route(&retry_topic(group)).await? else { continue };
+        rows.push(row_of(admin, group, &holders(&route), &mut asked).await);
     }
     out.table(&GROUPS, &rows);
-    failed.result(groups.len())
+    asked.result()
 }
 
-async fn row_of(admin: &Admin, group: &str) -> Result<(Vec<Cell>, Result<()>)> {
-    let brokers = holders_of_group(admin, group).await?;
-    let (stats, asked) = progress(admin, &brokers, group, None).await;
-    let (clients, listed) = clients(admin, &brokers, group).await;
+async fn row_of(admin: &Admin, group: &str, brokers: &[Broker], asked: &mut Asked) -> Vec<Cell> {
+    let stats = progress(admin, brokers, group, None, asked).await;
+    let clients = clients(admin, brokers, group, asked).await;
     let of = &clients.group;
     let oldest = of.connection_set.iter().map(|client| client.version).min();
     let kind = match of.consume_type.as_str() {
@@ -548,7 +543,7 @@ async fn row_of(admin: &Admin, group: &str) -> Result<(Vec<Cell>, Result<()>)> {
         "CONSUME_POP" => "POP",
         _ => "",
     };
-    let row = vec![
+    vec![
         Cell::cut(group, 64),
         of.connection_set.len().into(),
         oldest.map_or_else(|| "OFFLINE".to_owned(), version::name).into(),
@@ -556,8 +551,7 @@ async fn row_of(admin: &Admin, group: &str) -> Result<(Vec<Cell>, Result<()>)> {
         of.message_model.as_str().into(),
         Cell::shown(stats.consume_tps, format!("{:.0}", stats.consume_tps.trunc())),
         total(stats.offset_table.values().map(lag)).into(),
-    ];
-    Ok((row, asked.and(listed)))
+    ]
 }
 
 /// Options of `consumerStatus`.
@@ -587,7 +581,8 @@ impl Run for ConsumerStatus {
     async fn run(self, admin: &Admin, out: &mut Out) -> Result<()> {
         let group = self.group.trim();
         let brokers = named_or_holders(admin, self.broker.as_deref(), group).await?;
-        let (clients, asked) = online(admin, &brokers, group).await?;
+        let mut asked = Asked::default();
+        let clients = online(admin, &brokers, group, &mut asked).await?;
         if let Some(client) = self.client.as_deref().map(str::trim) {
             let address = clients.at.get(client).with_context(|| {
                 let known: Vec<_> = clients.at.keys().map(String::as_str).collect();
@@ -604,7 +599,7 @@ impl Run for ConsumerStatus {
             true => out.value(as_json(&clients, &told, &found)),
             false => as_files(&clients, &told, &found, out)?,
         }
-        failed.result(clients.at.len()).and(asked)
+        failed.result(clients.at.len()).and(asked.result())
     }
 }
 

@@ -8,8 +8,8 @@ use kerolox_client::{Connection, OwnedReply};
 use kerolox_protocol::json::write::MessageQueue;
 use kerolox_protocol::names::RETRY_PREFIX;
 use kerolox_protocol::record;
-use kerolox_protocol::remoting::admin::{ConsumeStatsQuestion, ConsumerConnection, OffsetWrapper};
-use kerolox_protocol::remoting::client::{ConsumerGroup, RunningInfo};
+use kerolox_protocol::remoting::admin::{ConsumeStatsQuestion, OffsetWrapper};
+use kerolox_protocol::remoting::client::RunningInfo;
 use kerolox_protocol::remoting::codes::{request, response};
 use kerolox_protocol::remoting::pull::{Pull, sys_flag};
 use serde::Deserialize;
@@ -18,12 +18,14 @@ use tokio::task::JoinSet;
 
 use super::Run;
 use super::brokers::{Rounds, known};
-use super::exports::{all_groups, is_user_group};
+use super::exports::is_user_group;
 use super::topics::all_topics;
-use crate::admin::{Admin, Broker, Failed, LONG, refused_with, replica_to_ask};
+use crate::admin::{Admin, Asked, Broker, LONG};
 use crate::bodies::{ByQueue, ConsumeStats, sorted};
+use crate::consumers::clients;
 use crate::format::now;
 use crate::out::{Cell, Column, Out};
+use crate::tables;
 
 /// Options of `lag`.
 #[derive(Debug, clap::Args)]
@@ -120,77 +122,43 @@ impl Row {
     }
 }
 
-/// The replica to ask of every broker: its master, else the lowest id.
-async fn brokers(admin: &Admin) -> Result<Vec<Broker>> {
-    let info = admin.cluster().await?;
-    Ok(info.broker_addr_table.values().filter_map(replica_to_ask).collect())
-}
-
 /// The brokers that are asked in one look.
 struct Look<'a> {
     admin: &'a Admin,
     brokers: Vec<Broker>,
-    failed: Failed,
+    asked: Asked,
 }
 
 impl Look<'_> {
-    /// Notes a failure. Who does not answer at all is not asked again: each question would wait its
-    /// whole time.
-    fn fail(&mut self, broker: &Broker, error: &anyhow::Error) {
-        self.failed.add(&broker.address, error);
-        if refused_with(error).is_none() {
-            self.brokers.retain(|other| other.address != broker.address);
-        }
-    }
-
     /// Every users' group: those with a retry topic, and those that a broker has settings of.
     async fn groups(&mut self) -> Result<Vec<String>> {
         let topics = all_topics(self.admin).await?;
         let of_retries = topics.iter().filter_map(|topic| topic.strip_prefix(RETRY_PREFIX));
         let mut groups: BTreeSet<String> = of_retries.map(str::to_owned).collect();
-        for broker in self.brokers.clone() {
-            match all_groups(self.admin, &broker.address).await {
-                Ok(table) => groups.extend(table.subscription_group_table.into_keys()),
-                Err(error) => self.fail(&broker, &error),
-            }
-        }
+        let ask = async |broker: &Broker| {
+            let table = tables::groups(self.admin, &broker.address).await?;
+            groups.extend(table.subscription_group_table.into_keys());
+            Ok(())
+        };
+        self.asked.each(&self.brokers, ask).await;
         groups.retain(|group| is_user_group(group));
         Ok(groups.into_iter().collect())
-    }
-
-    /// 203: the clients of a group, each with a broker that can ask it.
-    async fn clients(&mut self, group: &str) -> BTreeMap<String, String> {
-        let question = ConsumerGroup { consumer_group: group.into() };
-        let mut clients = BTreeMap::new();
-        for broker in self.brokers.clone() {
-            let code = request::GET_CONSUMER_CONNECTION_LIST;
-            let reply = self.admin.ask(&broker.address, code, &question).await;
-            match reply.and_then(|reply| Ok(reply.json::<ConsumerConnection>()?)) {
-                Ok(connected) => {
-                    for client in connected.connection_set {
-                        clients.entry(client.client_id).or_insert_with(|| broker.address.clone());
-                    }
-                }
-                Err(error) if refused_with(&error) == Some(response::CONSUMER_NOT_ONLINE) => {}
-                Err(error) => self.fail(&broker, &error),
-            }
-        }
-        clients
     }
 
     /// 307 of every client of a group, of all at once: one that hangs takes the broker ten seconds.
     async fn owners(&mut self, group: &str) -> Owners {
         let mut owners = Owners::default();
-        let mut asked = JoinSet::new();
-        for (client, broker) in self.clients(group).await {
+        let mut answers = JoinSet::new();
+        let clients = clients(self.admin, &self.brokers, group, &mut self.asked).await;
+        for (client, broker) in clients.at {
             let Ok(connection) = self.admin.at(&broker).await else {
                 owners.some_are_silent = true;
                 continue;
             };
             let group = group.to_owned();
-            asked.spawn(async move { (running(&connection, &group, &client).await, client) });
+            answers.spawn(async move { (running(&connection, &group, &client).await, client) });
         }
-        while let Some(answer) = asked.join_next().await {
+        while let Some(answer) = answers.join_next().await {
             match answer {
                 Ok((Some(running), client)) => {
                     for (queue, held) in running {
@@ -296,14 +264,12 @@ impl Lag {
         let mut all = Vec::new();
         for group in &groups {
             let mut rows = Vec::new();
-            for broker in look.brokers.clone() {
-                if let Err(error) = self.rows_of(look.admin, &broker, group, &mut rows).await {
-                    look.fail(&broker, &error);
-                }
-            }
+            let ask =
+                async |broker: &Broker| self.rows_of(look.admin, broker, group, &mut rows).await;
+            look.asked.each(&look.brokers, ask).await;
             if rows.is_empty() {
                 // A name that is wrong must not look like a group that has no lag.
-                if !self.groups.is_empty() && look.failed.is_empty() {
+                if !self.groups.is_empty() && look.asked.is_complete() {
                     let topic = self.topic.as_deref().unwrap_or("any topic");
                     bail!(
                         "group {group} has neither offsets in {topic} nor subscribes to it: is the name right?"
@@ -321,12 +287,8 @@ impl Lag {
 
     /// One look. The number of queues in it.
     async fn round(&self, admin: &Admin, out: &mut Out) -> Result<usize> {
-        let brokers = brokers(admin).await?;
-        let count = brokers.len();
-        if count == 0 {
-            bail!("no broker is registered, so there is nobody to ask");
-        }
-        let mut look = Look { admin, brokers, failed: Failed::default() };
+        let brokers = admin.one_of_each(None).await?;
+        let mut look = Look { admin, brokers, asked: Asked::default() };
         let rows = self.collect(&mut look).await?;
         let cells: Vec<_> = rows.iter().map(Row::cells).collect();
         let totals = totals(&rows);
@@ -338,7 +300,7 @@ impl Lag {
             out.line("");
             out.table(&GROUPS, &totals);
         }
-        look.failed.result(count).map(|()| rows.len())
+        look.asked.result().map(|()| rows.len())
     }
 }
 

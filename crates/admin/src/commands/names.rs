@@ -32,12 +32,11 @@ impl Run for UpdateKvConfig {
         let value = self.value.trim();
         let header =
             KvKey { namespace: namespace.into(), key: key.into(), value: Some(value.into()) };
-        admin.tell_all_names(names::PUT_KV_CONFIG, &header, Bytes::new()).await?;
-        out.say(
-            "create or update kv config to namespace success.",
-            json!({"namespace": namespace, "key": key, "value": value}),
-        );
-        Ok(())
+        let code = names::PUT_KV_CONFIG;
+        let (done, result) = admin.tell_all_names(code, &header, Bytes::new()).await;
+        out.done("create or update kv config to namespace success.", &done, &result);
+        out.value(json!({"namespace": namespace, "key": key, "value": value, "nameServers": done}));
+        result
     }
 }
 
@@ -60,12 +59,11 @@ impl Run for DeleteKvConfig {
         if self.dry_run {
             return would_delete(admin, out, &header).await;
         }
-        admin.tell_all_names(names::DELETE_KV_CONFIG, &header, Bytes::new()).await?;
-        out.say(
-            "delete kv config from namespace success.",
-            json!({"namespace": namespace, "key": key}),
-        );
-        Ok(())
+        let code = names::DELETE_KV_CONFIG;
+        let (done, result) = admin.tell_all_names(code, &header, Bytes::new()).await;
+        out.done("delete kv config from namespace success.", &done, &result);
+        out.value(json!({"namespace": namespace, "key": key, "nameServers": done}));
+        result
     }
 }
 
@@ -221,11 +219,12 @@ impl Run for UpdateNamesrvConfig {
         let (key, value) = (self.key.trim(), self.value.trim());
         ensure!(!key.is_empty(), "-k is empty; give the key to set");
         let body = Bytes::from(property_line(key, value));
-        admin.tell_all_names(names::UPDATE_NAMESRV_CONFIG, &(), body).await?;
-        let servers = admin.name_servers();
-        out.line(format!("update name server config success![{}]", servers.join(", ")));
-        out.line(format!("{key} : {value}"));
-        out.value(json!({"key": key, "value": value, "nameServers": servers}));
-        Ok(())
+        let (done, result) = admin.tell_all_names(names::UPDATE_NAMESRV_CONFIG, &(), body).await;
+        if !done.is_empty() {
+            out.line(format!("update name server config success![{}]", done.join(", ")));
+            out.line(format!("{key} : {value}"));
+        }
+        out.value(json!({"key": key, "value": value, "nameServers": done}));
+        result
     }
 }

@@ -10,12 +10,15 @@ use kerolox_protocol::remoting::route::TopicRoute;
 use serde_json::{Value, json};
 
 use super::Run;
-use super::topics::{QUEUES_MAX, topic_stats};
-use crate::admin::{Admin, Broker, Failed, holders, on_each, refused_with};
+use super::brokers::config_of;
+use super::topics::topic_stats;
+use crate::admin::{Admin, Asked, Broker, Failed, holders, on_each, refused_with};
 use crate::bodies::{Reset, sorted};
-use crate::consumers::{in_cluster, progress, stored, total};
+use crate::consumers::{in_cluster, progress, total};
 use crate::format::{now, parse_time};
 use crate::out::{Cell, Column, Out, list};
+use crate::queues::QUEUES_MAX;
+use crate::tables;
 
 /// The end of a queue, as requests call it.
 const END: i64 = -1;
@@ -41,7 +44,7 @@ pub struct ResetOffsetByTime {
     /// now, ms since 1970 (-1: the end of each queue), or local time as 2026-11-28#20:05:13:042
     #[arg(short = 's', long = "timestamp", value_name = "TIME", value_parser = moment, allow_hyphen_values = true)]
     at: Moment,
-    /// Also forwards; without it only backwards
+    /// Also forwards; false: only backwards, but for Apache's brokers, which do not look at it
     #[arg(short = 'f', long = "force", value_name = "true|false", default_value_t = true, action = clap::ArgAction::Set)]
     force: bool,
     /// Only brokers of this cluster
@@ -91,7 +94,7 @@ pub struct SkipAccumulatedMessage {
     group: String,
     #[arg(short = 't', long = "topic")]
     topic: String,
-    /// Also where the group was beyond the end
+    /// Also forwards; false: only backwards, but for Apache's brokers, which do not look at it
     #[arg(short = 'f', long = "force", value_name = "true|false", default_value_t = true, action = clap::ArgAction::Set)]
     force: bool,
     /// Only brokers of this cluster
@@ -318,8 +321,9 @@ impl Job<'_> {
     /// The queues of a broker with their ends, and how far the group is: 208; 202 if it never consumed.
     async fn queues(&self, route: &TopicRoute, broker: &Broker) -> Result<Vec<(i32, i64, i64)>> {
         let (admin, topic, alone) = (self.admin, self.topic, std::slice::from_ref(broker));
-        let (stats, asked) = progress(admin, alone, self.group, Some(topic)).await;
-        asked?;
+        let mut asked = Asked::default();
+        let stats = progress(admin, alone, self.group, Some(topic), &mut asked).await;
+        std::mem::take(&mut asked).result()?;
         if !stats.offset_table.is_empty() {
             let rows = sorted(stats.offset_table)?.into_iter();
             let rows = rows.filter(|(queue, _)| queue.topic == topic);
@@ -328,7 +332,9 @@ impl Job<'_> {
                 .collect());
         }
         let count = read_queues(route, broker);
-        let rows = sorted(topic_stats(admin, alone, topic).await?.offset_table)?.into_iter();
+        let stats = topic_stats(admin, alone, topic, &mut asked).await;
+        asked.result()?;
+        let rows = sorted(stats.offset_table)?.into_iter();
         let rows = rows.filter(|(queue, _)| queue.queue_id < count);
         Ok(rows.map(|(queue, row)| (queue.queue_id, row.max_offset, row.min_offset)).collect())
     }
@@ -344,10 +350,11 @@ impl Job<'_> {
         let result = on_each(brokers, async |broker| {
             let address = &broker.address;
             check_group(admin, address, group).await?;
+            let force = self.force || always_forces(admin, address).await?;
             for queue in 0..read_queues(route, broker) {
                 let from = committed(admin, address, group, topic, queue).await?;
                 let to = target(admin, address, topic, queue, self.at).await?;
-                if self.force || from.is_none_or(|from| to < from) {
+                if force || from.is_none_or(|from| to < from) {
                     steps.push(Step { broker: broker.clone(), queue, from, to });
                 }
             }
@@ -357,6 +364,15 @@ impl Job<'_> {
         would_move(group, topic, &steps, out);
         result
     }
+}
+
+/// Whether a broker resets forwards, too, when it is told not to. Apache's does, where it resets by itself; a
+/// Kerolox is known by its own keys.
+async fn always_forces(admin: &Admin, address: &str) -> Result<bool> {
+    let config = config_of(admin, address, request::GET_BROKER_CONFIG).await?;
+    let is_kerolox = config.keys().any(|key| key.starts_with("kerolox."));
+    let resets_itself = config.get("useServerSideResetOffset").is_some_and(|v| v == "true");
+    Ok(resets_itself && !is_kerolox)
 }
 
 fn is_offline(error: &anyhow::Error) -> bool {
@@ -424,7 +440,7 @@ fn would_move(group: &str, topic: &str, steps: &[Step], out: &mut Out) {
 
 /// An error if a broker does not know a group.
 async fn check_group(admin: &Admin, address: &str, group: &str) -> Result<()> {
-    let known = stored(admin, address, group).await?;
+    let known = tables::group(admin, address, group).await?;
     ensure!(known.is_some(), "{address} knows no group {group}; make it with updateSubGroup");
     Ok(())
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::Run;
 use super::sends::resend;
 use super::topics::pretty;
-use crate::admin::{Admin, Failed};
+use crate::admin::{Admin, Asked, Failed};
 use crate::format::{Message, body_text, check_charset, parse_time, time, time_ms};
 use crate::lookup::{Answer, Found, INDEX_MAX, Index, Question, by_id, by_unique_id};
 use crate::out::{Cell, Column, Out};
@@ -107,18 +107,18 @@ async fn show(
     if let Some(path) = path {
         value["bodyFile"] = path.display().to_string().into();
     }
-    match tracks(admin, found).await {
-        Ok(tracks) => {
-            out.line("\n");
-            if tracks.is_empty() {
-                out.line("WARN: No Consumer");
-            }
-            tracks.iter().for_each(|track| out.line(track));
-            value["tracks"] = tracks.iter().map(|track| track.json()).collect();
+    let mut asked = Asked::default();
+    let known = tracks(admin, found, &mut asked).await;
+    if let Ok(tracks) = &known {
+        out.line("\n");
+        if tracks.is_empty() && asked.is_complete() {
+            out.line("WARN: No Consumer");
         }
-        Err(error) => {
-            failed.add("tracks", &error.context("who consumed the message cannot be told"));
-        }
+        tracks.iter().for_each(|track| out.line(track));
+        value["tracks"] = tracks.iter().map(|track| track.json()).collect();
+    }
+    if let Err(error) = known.and(asked.result()) {
+        failed.add("tracks", &error.context("who consumed the message cannot be told"));
     }
     Ok(value)
 }

@@ -7,6 +7,7 @@ use anyhow::{Result, anyhow, bail, ensure};
 use bytes::Bytes;
 use kerolox_protocol::names::AUTO_CREATE_TOPIC;
 use kerolox_protocol::properties;
+use kerolox_protocol::record::sys_flag;
 use kerolox_protocol::remoting::codes::{request, response};
 use kerolox_protocol::remoting::send::{Send, SendReply};
 use serde_json::{Value, json};
@@ -59,9 +60,23 @@ impl Sent {
     }
 }
 
-/// Sends to a queue, once. A broker that took the message and could not copy it in time has it.
+/// Sends to a queue, once.
 async fn send(admin: &Admin, queue: &Queue, properties: &[u8], body: Bytes) -> Result<Sent> {
+    send_with(admin, queue, properties, body, (0, 0)).await
+}
+
+/// [`send`] with the flags of a message: the broker's, which say how its body is packed, and the user's own. A
+/// broker that took the message and could not copy it in time has it.
+async fn send_with(
+    admin: &Admin,
+    queue: &Queue,
+    properties: &[u8],
+    body: Bytes,
+    (sys_flag, flag): (i32, i32),
+) -> Result<Sent> {
     let header = Send {
+        sys_flag,
+        flag,
         producer_group: GROUP.into(),
         topic: queue.topic.as_str().into(),
         default_topic: AUTO_CREATE_TOPIC.into(),
@@ -95,14 +110,20 @@ fn any(queues: &[Queue]) -> Result<&Queue> {
     queues.get(at).ok_or_else(|| anyhow!("there is no queue to send to"))
 }
 
-/// Sends a message again: with its properties, to its topic, unpacked.
+/// Sends a message again: with its properties and its flag, to its topic. A body that is still packed goes as
+/// it is, and is said to be packed: its consumers can unpack it.
 pub(super) async fn resend(admin: &Admin, message: &Message) -> Result<Sent> {
     let queues = writable_or_new(admin, &message.topic).await?;
     let mut encoded = Vec::new();
     for (name, value) in &message.properties {
         properties::push(&mut encoded, name, value);
     }
-    send(admin, any(&queues)?, &encoded, message.body.clone().into()).await
+    let packing = match message.sys_flag & sys_flag::COMPRESSED {
+        0 => 0,
+        compressed => compressed | message.sys_flag & sys_flag::COMPRESSION,
+    };
+    let (body, flags) = (message.body.clone().into(), (packing, message.flag));
+    send_with(admin, any(&queues)?, &encoded, body, flags).await
 }
 
 /// Options of `sendMessage`.

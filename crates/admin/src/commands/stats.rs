@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
-use kerolox_protocol::remoting::admin::{StatsData, StatsItem, StatsQuestion};
+use anyhow::{Result, ensure};
+use kerolox_protocol::remoting::admin::{StatsData, StatsQuestion};
 use kerolox_protocol::remoting::codes::request;
 use serde_json::{Map, Value, json};
 
 use super::Run;
+use super::exports::one_day;
 use super::groups::{all_groups, all_running};
 use super::topics::{all_topics, groups_of, is_derived, topic_stats};
-use crate::admin::{Admin, Broker, Failed, holders, on_each};
+use crate::admin::{Admin, Asked, Broker, holders};
 use crate::bodies::{ConsumeStats, queue_of};
 use crate::consumers::{clients, holders_of_group, is_absent, lag, progress, total};
 use crate::format::{now, time};
@@ -47,10 +48,15 @@ struct Amount {
 }
 
 /// 315 of each broker, added up. A broker that has not counted the thing yet counts as 0.
-async fn amount(admin: &Admin, brokers: &[Broker], name: &str, key: &str) -> Result<Amount> {
+async fn amount(
+    admin: &Admin,
+    brokers: &[Broker],
+    (name, key): (&str, &str),
+    asked: &mut Asked,
+) -> Amount {
     let question = StatsQuestion { stats_name: name.into(), stats_key: key.into() };
     let mut all = Amount::default();
-    on_each(brokers, async |broker| {
+    let ask = async |broker: &Broker| {
         let code = request::VIEW_BROKER_STATS_DATA;
         let data: StatsData = match admin.ask(&broker.address, code, &question).await {
             Ok(reply) => reply.json()?,
@@ -58,14 +64,11 @@ async fn amount(admin: &Admin, brokers: &[Broker], name: &str, key: &str) -> Res
             Err(e) => return Err(e),
         };
         all.tps += data.stats_minute.tps;
-        // A window that is not full yet is empty: then the next shorter one says more.
-        let windows: [StatsItem; 3] = [data.stats_day, data.stats_hour, data.stats_minute];
-        let sum = windows.iter().map(|window| window.sum).find(|sum| *sum > 0);
-        all.day = all.day.saturating_add(sum.unwrap_or(0));
+        all.day = all.day.saturating_add(one_day(&data));
         Ok(())
-    })
-    .await?;
-    Ok(all)
+    };
+    asked.each(brokers, ask).await;
+    all
 }
 
 impl Run for StatsAll {
@@ -76,31 +79,36 @@ impl Run for StatsAll {
             topics.retain(|topic| topic == wanted);
             ensure!(!topics.is_empty(), "no topic {wanted} is known; topicList lists the topics");
         }
-        let (mut rows, mut failed) = (Vec::new(), Failed::default());
+        let (mut rows, mut asked) = (Vec::new(), Asked::default());
         for topic in &topics {
-            match self.rows_of(admin, topic).await {
-                Ok(of_topic) => rows.extend(of_topic),
-                Err(e) => failed.add(topic, &e.context(topic.clone())),
-            }
+            // It may have been deleted since it was listed.
+            let Some(route) = admin.find_route(topic).await? else { continue };
+            rows.extend(self.rows_of(admin, topic, &holders(&route), &mut asked).await);
         }
         out.table(&STATS, &rows);
-        failed.result(topics.len())
+        asked.result()
     }
 }
 
 impl StatsAll {
-    async fn rows_of(&self, admin: &Admin, topic: &str) -> Result<Vec<Vec<Cell>>> {
-        // It may have been deleted since it was listed.
-        let Some(route) = admin.find_route(topic).await? else { return Ok(Vec::new()) };
-        let brokers = holders(&route);
-        let into = amount(admin, &brokers, "TOPIC_PUT_NUMS", topic).await?;
-        let groups = groups_of(admin, &route, topic).await?;
+    async fn rows_of(
+        &self,
+        admin: &Admin,
+        topic: &str,
+        brokers: &[Broker],
+        asked: &mut Asked,
+    ) -> Vec<Vec<Cell>> {
+        let into = amount(admin, brokers, ("TOPIC_PUT_NUMS", topic), asked).await;
+        let groups = groups_of(admin, brokers, topic, asked).await;
         let mut rows = Vec::new();
+        // Zeros would say that nothing is there.
+        if asked.answering(brokers) == 0 {
+            return rows;
+        }
         for group in &groups {
             let key = format!("{topic}@{group}");
-            let from = amount(admin, &brokers, "GROUP_GET_NUMS", &key).await?;
-            let (stats, asked) = progress(admin, &brokers, group, Some(topic)).await;
-            asked?;
+            let from = amount(admin, brokers, ("GROUP_GET_NUMS", &key), asked).await;
+            let stats = progress(admin, brokers, group, Some(topic), asked).await;
             let behind = total(stats.offset_table.values().map(lag)).max(0);
             if !self.active || into.day > 0 || from.day > 0 {
                 rows.push(vec![
@@ -115,6 +123,8 @@ impl StatsAll {
             }
         }
         if groups.is_empty() && (!self.active || into.day > 0) {
+            // Those that do not answer may have one.
+            let is_known = asked.answering(brokers) == brokers.len();
             rows.push(vec![
                 Cell::cut(topic, 64),
                 Cell::shown(Value::Null, ""),
@@ -122,10 +132,10 @@ impl StatsAll {
                 Cell::float(into.tps, 2),
                 Cell::shown(Value::Null, ""),
                 into.day.into(),
-                Cell::shown(Value::Null, "NO_CONSUMER"),
+                Cell::shown(Value::Null, if is_known { "NO_CONSUMER" } else { "" }),
             ]);
         }
-        Ok(rows)
+        rows
     }
 }
 
@@ -213,13 +223,14 @@ impl Watch<'_> {
 
     async fn group(&mut self, admin: &Admin, group: &str) -> Result<()> {
         let brokers = holders_of_group(admin, group).await?;
-        let (stats, asked) = progress(admin, &brokers, group, None).await;
-        let behind = behind(admin, &stats).await?;
+        let mut asked = Asked::default();
+        let stats = progress(admin, &brokers, group, None, &mut asked).await;
+        let behind = behind(admin, &stats, &mut asked).await?;
         for (topic, of_topic) in &behind {
             self.behind(group, topic, of_topic);
         }
-        let (clients, listed) = clients(admin, &brokers, group).await;
-        if clients.is_empty() && !behind.is_empty() && listed.is_ok() {
+        let clients = clients(admin, &brokers, group, &mut asked).await;
+        if clients.is_empty() && !behind.is_empty() && asked.is_complete() {
             self.problem("offline", of(group), "messages wait, and no client is connected");
         }
         let (told, failed) = all_running(admin, &clients, group, false).await;
@@ -234,7 +245,7 @@ impl Watch<'_> {
         for line in &found.stuck {
             self.problem("stuckQueue", of(group), line);
         }
-        asked.and(listed)
+        asked.result()
     }
 
     fn behind(&mut self, group: &str, topic: &str, of_topic: &Behind) {
@@ -260,7 +271,11 @@ fn of(group: &str) -> Map<String, Value> {
 }
 
 /// The topics that a group is behind in: by how many messages, and by how much time in ms.
-async fn behind(admin: &Admin, stats: &ConsumeStats) -> Result<BTreeMap<String, Behind>> {
+async fn behind(
+    admin: &Admin,
+    stats: &ConsumeStats,
+    asked: &mut Asked,
+) -> Result<BTreeMap<String, Behind>> {
     let mut topics: BTreeMap<String, Behind> = BTreeMap::new();
     for (key, row) in stats.offset_table.iter().filter(|(_, row)| lag(row) > 0) {
         let of_topic = topics.entry(queue_of(key)?.topic).or_default();
@@ -269,8 +284,7 @@ async fn behind(admin: &Admin, stats: &ConsumeStats) -> Result<BTreeMap<String, 
     }
     for (topic, of_topic) in &mut topics {
         let brokers = admin.holders(topic).await?;
-        let ends = topic_stats(admin, &brokers, topic).await;
-        let ends = ends.with_context(|| format!("the ends of {topic} are not known"))?;
+        let ends = topic_stats(admin, &brokers, topic, asked).await;
         for (key, end) in &ends.offset_table {
             let Some(row) = stats.offset_table.get(key) else { continue };
             if lag(row) > 0 && row.last_timestamp > 0 {

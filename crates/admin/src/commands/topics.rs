@@ -11,13 +11,12 @@ use kerolox_protocol::remoting::route;
 use serde_json::{Value, json};
 
 use super::Run;
-use crate::admin::{Admin, Broker, Target, holders, on_each, refused_with};
+use crate::admin::{Admin, Asked, Broker, Target, addresses, holders, on_each, refused_with};
 use crate::bodies::{Groups, TopicStats, sorted};
 use crate::format::{check_attributes, time_ms, topic_text};
 use crate::out::{Cell, Column, Out};
+use crate::queues::QUEUES_MAX;
 
-/// More queues than any broker gives a topic.
-pub(crate) const QUEUES_MAX: i32 = 65_536;
 /// The KV namespace of ordered topics.
 const ORDER_TOPIC_CONFIG: &str = "ORDER_TOPIC_CONFIG";
 
@@ -95,22 +94,28 @@ impl Run for UpdateTopic {
             ..TopicConfig::default()
         };
         let brokers = admin.target(&self.target).await?;
-        on_each(&brokers, async |broker| {
+        let mut done = Vec::new();
+        let mut result = on_each(&brokers, async |broker| {
             put_topic(admin, broker, &topic, &attributes).await?;
             out.line(format!("create topic to {} success.", broker.address));
+            done.push(broker.clone());
             Ok(())
         })
-        .await?;
-        if self.order {
-            let all_of_cluster = self.target.cluster.is_some();
-            let conf = note_order(admin, &brokers, &topic, all_of_cluster).await?;
-            let whose = if all_of_cluster { "cluster" } else { "broker" };
-            out.line(format!("set {whose} orderConf. isOrder=true, orderConf=[{conf}]"));
+        .await;
+        if self.order && !done.is_empty() {
+            // The queues of a broker that failed stay in the configuration.
+            let all_of_cluster = self.target.cluster.is_some() && result.is_ok();
+            let noted = note_order(admin, &done, &topic, all_of_cluster).await.map(|conf| {
+                let whose = if all_of_cluster { "cluster" } else { "broker" };
+                out.line(format!("set {whose} orderConf. isOrder=true, orderConf=[{conf}]"));
+            });
+            result = result.and(noted);
         }
-        out.line(topic_text(&topic));
-        let done: Vec<_> = brokers.iter().map(|broker| &broker.address).collect();
-        out.value(json!({"topic": topic, "brokers": done}));
-        Ok(())
+        if !done.is_empty() {
+            out.line(topic_text(&topic));
+        }
+        out.value(json!({"topic": topic, "brokers": addresses(&done)}));
+        result
     }
 }
 
@@ -139,7 +144,7 @@ async fn note_order(
     }
     let parts: Vec<_> = parts.iter().map(|(name, queues)| format!("{name}:{queues}")).collect();
     let conf = parts.join(";");
-    put_kv(admin, &topic.topic_name, &conf).await?;
+    put_kv(admin, &topic.topic_name, &conf).await.1?;
     Ok(conf)
 }
 
@@ -152,15 +157,16 @@ async fn get_kv(admin: &Admin, topic: &str) -> Result<Option<String>> {
     }
 }
 
-async fn put_kv(admin: &Admin, topic: &str, conf: &str) -> Result<()> {
+/// The name servers that noted it.
+async fn put_kv(admin: &Admin, topic: &str, conf: &str) -> (Vec<String>, Result<()>) {
     let key =
         KvKey { namespace: ORDER_TOPIC_CONFIG.into(), key: topic.into(), value: Some(conf.into()) };
-    admin.tell_all_names(names::PUT_KV_CONFIG, &key, Bytes::new()).await.map(drop)
+    admin.tell_all_names(names::PUT_KV_CONFIG, &key, Bytes::new()).await
 }
 
-async fn delete_kv(admin: &Admin, topic: &str) -> Result<()> {
+async fn delete_kv(admin: &Admin, topic: &str) -> (Vec<String>, Result<()>) {
     let key = KvKey { namespace: ORDER_TOPIC_CONFIG.into(), key: topic.into(), value: None };
-    admin.tell_all_names(names::DELETE_KV_CONFIG, &key, Bytes::new()).await.map(drop)
+    admin.tell_all_names(names::DELETE_KV_CONFIG, &key, Bytes::new()).await
 }
 
 /// Options of `updateTopicList`.
@@ -227,20 +233,49 @@ impl Run for DeleteTopic {
         if self.dry_run {
             return would_delete(admin, &masters, topic, out).await;
         }
-        let question = TopicQuestion { topic: topic.into() };
-        on_each(&masters, async |broker| {
-            let code = request::DELETE_TOPIC_IN_BROKER;
-            admin.ask(&broker.address, code, &question).await.map(drop)
-        })
-        .await?;
-        out.line(format!("delete topic [{topic}] from cluster [{cluster}] success."));
-        let header = DeleteTopicInNames { topic: topic.into(), cluster_name: Some(cluster.into()) };
-        admin.tell_all_names(names::DELETE_TOPIC_IN_NAMESRV, &header, Bytes::new()).await?;
-        out.line(format!("delete topic [{topic}] from NameServer success."));
-        let brokers: Vec<_> = masters.iter().map(|broker| &broker.address).collect();
-        out.value(json!({"topic": topic, "cluster": cluster, "brokers": brokers}));
-        Ok(())
+        let (done, mut result) = delete_on(admin, &masters, topic).await;
+        let text = format!("delete topic [{topic}] from cluster [{cluster}] success.");
+        out.done(&text, &done, &result);
+        // While a broker has the topic, name servers must know of it: it is to be deleted there, too.
+        let mut told = Vec::new();
+        if result.is_ok() {
+            (told, result) = delete_in_names(admin, cluster, topic).await;
+            let text = format!("delete topic [{topic}] from NameServer success.");
+            out.done(&text, &told, &result);
+        }
+        out.value(
+            json!({"topic": topic, "cluster": cluster, "brokers": done, "nameServers": told}),
+        );
+        result
     }
+}
+
+/// Deletes a topic on brokers, also on those that have none: the ones that did it.
+pub(super) async fn delete_on(
+    admin: &Admin,
+    brokers: &[Broker],
+    topic: &str,
+) -> (Vec<String>, Result<()>) {
+    let question = TopicQuestion { topic: topic.into() };
+    let mut done = Vec::new();
+    let result = on_each(brokers, async |broker| {
+        let code = request::DELETE_TOPIC_IN_BROKER;
+        admin.ask(&broker.address, code, &question).await?;
+        done.push(broker.address.clone());
+        Ok(())
+    })
+    .await;
+    (done, result)
+}
+
+/// Deletes a topic of one cluster from the name servers: those that did it.
+pub(super) async fn delete_in_names(
+    admin: &Admin,
+    cluster: &str,
+    topic: &str,
+) -> (Vec<String>, Result<()>) {
+    let header = DeleteTopicInNames { topic: topic.into(), cluster_name: Some(cluster.into()) };
+    admin.tell_all_names(names::DELETE_TOPIC_IN_NAMESRV, &header, Bytes::new()).await
 }
 
 /// How many queues and messages a broker holds of a topic.
@@ -423,18 +458,19 @@ pub(super) async fn topic_stats(
     admin: &Admin,
     brokers: &[Broker],
     topic: &str,
-) -> Result<TopicStats> {
+    asked: &mut Asked,
+) -> TopicStats {
     let question = TopicQuestion { topic: topic.into() };
     let mut all = TopicStats::default();
-    on_each(brokers, async |broker| {
+    let ask = async |broker: &Broker| {
         let reply = admin.ask(&broker.address, request::GET_TOPIC_STATS_INFO, &question).await?;
         let stats: TopicStats = reply.json()?;
         all.offset_table.extend(stats.offset_table);
         all.topic_put_tps += stats.topic_put_tps;
         Ok(())
-    })
-    .await?;
-    Ok(all)
+    };
+    asked.each(brokers, ask).await;
+    all
 }
 
 impl Run for TopicStatus {
@@ -444,7 +480,8 @@ impl Run for TopicStatus {
             Some(cluster) => admin.masters(cluster.trim()).await?,
             None => admin.holders(topic).await?,
         };
-        let stats = topic_stats(admin, &brokers, topic).await?;
+        let mut asked = Asked::default();
+        let stats = topic_stats(admin, &brokers, topic, &mut asked).await;
         let mut rows = Vec::new();
         for (queue, offsets) in sorted(stats.offset_table)? {
             let last = offsets.last_update_timestamp;
@@ -457,18 +494,21 @@ impl Run for TopicStatus {
                 Cell::shown(last, shown),
             ]);
         }
-        ensure!(!rows.is_empty(), "Not found the topic stats info: {topic} has no queues");
+        if rows.is_empty() {
+            asked.result()?;
+            bail!("Not found the topic stats info: {topic} has no queues");
+        }
         if out.is_json() {
             out.value(json!({
                 "queues": crate::out::list(&STATUS, &rows),
                 "putTps": stats.topic_put_tps,
             }));
-            return Ok(());
+            return asked.result();
         }
         out.table(&STATUS, &rows);
         out.line("");
         out.line(format!("Topic Put TPS: {:?}", stats.topic_put_tps));
-        Ok(())
+        asked.result()
     }
 }
 
@@ -497,17 +537,20 @@ pub(super) async fn all_topics(admin: &Admin) -> Result<Vec<String>> {
 /// 300: the groups of a topic on every broker that holds it.
 pub(crate) async fn groups_of(
     admin: &Admin,
-    route: &route::TopicRoute,
+    brokers: &[Broker],
     topic: &str,
-) -> Result<BTreeSet<String>> {
+    asked: &mut Asked,
+) -> BTreeSet<String> {
     let question = TopicQuestion { topic: topic.into() };
     let mut groups = BTreeSet::new();
-    for broker in holders(route) {
+    let ask = async |broker: &Broker| {
         let code = request::QUERY_TOPIC_CONSUME_BY_WHO;
         let reply = admin.ask(&broker.address, code, &question).await?;
         groups.extend(reply.json::<Groups>()?.group_list);
-    }
-    Ok(groups)
+        Ok(())
+    };
+    asked.each(brokers, ask).await;
+    groups
 }
 
 /// Topics that clients do not know of.
@@ -523,11 +566,11 @@ impl Run for TopicList {
             out.value(&topics);
             return Ok(());
         }
-        let mut rows = Vec::new();
+        let (mut rows, mut asked) = (Vec::new(), Asked::default());
         for topic in topics.iter().filter(|topic| !is_derived(topic)) {
             let Some(route) = admin.find_route(topic).await? else { continue };
             let cluster = route.broker_datas.first().map_or("", |data| &data.cluster);
-            let groups = groups_of(admin, &route, topic).await?;
+            let groups = groups_of(admin, &holders(&route), topic, &mut asked).await;
             let row = |group: &str| {
                 vec![Cell::cut(cluster, 20), Cell::cut(topic, 64), Cell::cut(group, 64)]
             };
@@ -537,7 +580,7 @@ impl Run for TopicList {
             }
         }
         out.table(&TOPICS, &rows);
-        Ok(())
+        asked.result()
     }
 }
 
@@ -582,6 +625,7 @@ pub struct UpdateOrderConf {
 impl Run for UpdateOrderConf {
     async fn run(self, admin: &Admin, out: &mut Out) -> Result<()> {
         let topic = self.topic.trim();
+        let (mut told, mut result) = (Vec::new(), Ok(()));
         let conf = match (self.method, self.conf.as_deref().map(str::trim)) {
             (Method::Get, _) => {
                 let Some(conf) = get_kv(admin, topic).await? else {
@@ -601,19 +645,25 @@ impl Run for UpdateOrderConf {
                     conf.split(';').all(is_right),
                     "-v {conf}: BROKER:QUEUES;BROKER:QUEUES was expected"
                 );
-                put_kv(admin, topic, conf).await?;
-                out.line(format!("update orderConf success. topic=[{topic}], orderConf=[{conf}]"));
+                (told, result) = put_kv(admin, topic, conf).await;
+                let text = format!("update orderConf success. topic=[{topic}], orderConf=[{conf}]");
+                out.done(&text, &told, &result);
                 Some(conf.to_owned())
             }
             (Method::Put, None) => bail!("please set orderConf with option -v."),
             (Method::Delete, _) => {
-                delete_kv(admin, topic).await?;
-                out.line(format!("delete orderConf success. topic=[{topic}]"));
+                (told, result) = delete_kv(admin, topic).await;
+                let text = format!("delete orderConf success. topic=[{topic}]");
+                out.done(&text, &told, &result);
                 None
             }
         };
-        out.value(json!({"topic": topic, "orderConf": conf}));
-        Ok(())
+        let mut value = json!({"topic": topic, "orderConf": conf});
+        if self.method != Method::Get {
+            value["nameServers"] = told.into();
+        }
+        out.value(value);
+        result
     }
 }
 

@@ -56,6 +56,25 @@ pub struct DataVersion {
     pub timestamp: i64,
 }
 
+header! {
+    /// 21: a part of all topics. Brokers that tell all at once do not look at it.
+    TopicPage {
+        /// How many are known.
+        topic_seq: i32 = "topicSeq",
+        max_topic_num: i32 = "maxTopicNum",
+        /// That of the part before, as JSON.
+        data_version: ByteString = "dataVersion",
+    }
+}
+
+header! {
+    /// The answer to 21.
+    TopicPages {
+        /// Absent where all are told at once.
+        total_topic_num: Option<i32> = "totalTopicNum",
+    }
+}
+
 /// The body of 21's answer, and part of 103's.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
