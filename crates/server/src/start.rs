@@ -539,7 +539,7 @@ fn recover(
     let mut settings = Settings::new(values, options.roles, ports.namesrv, now);
     for (key, why) in settings.restore(&engine.state.settings, file_size) {
         tracing::warn!("{why}");
-        engine.put_setting(&key, None, now);
+        engine.put_settings(&[(&key, None)], now);
     }
     Ok(Recovered { engine, files, keeper, settings, report, lost_delays })
 }
