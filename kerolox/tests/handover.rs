@@ -7,14 +7,20 @@ mod common;
 
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::Duration;
 
-use common::call::{ask, body, commit, join, make_topic, put};
+use common::call::{ask, body, commit, granted, join, make_topic, put, read, refused, tell};
+use common::mount::{launch, send_until, small};
 use common::{Folder, Launch, SMALL, Server, binary};
+use kerolox_client::Connection;
 use kerolox_protocol::remoting::codes::request;
 use rustix::fs::{FlockOperation, fcntl_lock};
+use rustix::process::Signal;
 use serde_json::Value;
 
 const GUARD: &str = "commitlog/kerolox-has-it";
+const UPDATE: i32 = request::UPDATE_BROKER_CONFIG;
+const GET: i32 = 26;
 
 fn log(command: &str, data: &Path) -> Output {
     Command::new(binary()).args(["log", command]).arg(data).output().unwrap()
@@ -41,7 +47,7 @@ async fn a_stop_leaves_what_apaches_broker_needs_and_a_kill_does_not() {
     join(&connection, "g", "client", "t").await;
     commit(&connection, "g", "t", 1, 2).await;
     // It is in the log a second later.
-    tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+    tokio::time::sleep(Duration::from_millis(1500)).await;
     assert!(data.join(GUARD).is_file());
     server.kill();
     assert!(data.join(GUARD).is_file() && !data.join("handed-over").exists());
@@ -150,4 +156,88 @@ async fn a_stop_does_not_take_long_where_there_is_much_to_leave() {
     let output = log("hand-over", &folder.data());
     assert!(said(&output).contains("4001 messages in 4001 queues"), "{}", said(&output));
     assert!(!folder.data().join(GUARD).exists());
+}
+
+/// As long a value as may be, of many hours: it names the change that made it.
+fn hours(number: usize) -> String {
+    format!("{}{}", number % 24, ";04".repeat(1200 + number))
+}
+
+async fn delete_when(connection: &Connection) -> String {
+    let reply = ask(connection, GET, &[]).await;
+    granted(&reply);
+    let text = String::from_utf8(reply.body.to_vec()).unwrap();
+    text.lines().find_map(|line| line.strip_prefix("deleteWhen=")).unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn the_last_change_that_a_full_disk_took_holds_and_none_that_it_refused() {
+    let folder = Folder::new();
+    let Some(mount) = small(&folder, 16) else { return };
+    let server = launch(&folder, &mount).start();
+    let connection = server.connect().await;
+    let mut stored = Vec::new();
+    send_until(&connection, true, &mut stored).await;
+    mount.fill();
+    send_until(&connection, false, &mut stored).await;
+    // Messages leave room for changes; they use it up.
+    let (mut taken, mut refusal) = (0, None);
+    for number in 1..150 {
+        let change = format!("deleteWhen={}", hours(number));
+        let reply = tell(&connection, UPDATE, &[], change.as_bytes()).await;
+        if reply.code != 0 {
+            refusal = Some(reply);
+            break;
+        }
+        taken = number;
+    }
+    refused(&refusal.unwrap(), 14, "It may be caused by disk full");
+    assert!(taken > 0);
+    assert_eq!(delete_when(&connection).await, hours(taken));
+    server.kill();
+    mount.empty();
+    let server = launch(&folder, &mount).start();
+    let connection = server.connect().await;
+    assert_eq!(delete_when(&connection).await, hours(taken));
+    assert_eq!(read(&connection, "t", 0).await, stored);
+    granted(&tell(&connection, UPDATE, &[], b"deleteWhen=05").await);
+    server.stop();
+}
+
+#[tokio::test]
+async fn a_stop_on_a_full_disk_says_that_it_left_nothing_and_loses_nothing() {
+    let folder = Folder::new();
+    let Some(mount) = small(&folder, 16) else { return };
+    let mut stored = Vec::new();
+    for round in 0..2 {
+        let server = launch(&folder, &mount).start();
+        let connection = server.connect().await;
+        send_until(&connection, true, &mut stored).await;
+        mount.fill();
+        send_until(&connection, false, &mut stored).await;
+        granted(&tell(&connection, UPDATE, &[], format!("deleteWhen={round}").as_bytes()).await);
+        server.signal(Signal::TERM);
+        let ended = server.ended(Duration::from_secs(20));
+        let why = "stopped, everything acknowledged is on the disk; but what Apache's broker needs beside it cannot be written: No space left on device";
+        ended.check(5, why);
+        ended.check(5, "free some room, and run kerolox log hand-over");
+        let data = mount.data();
+        assert!(data.join(GUARD).is_file() && !data.join("handed-over").exists());
+        assert!(!data.join("consumequeue").exists(), "the next start needs the room");
+        // Neither can it be handed over now; then it can, or a start goes on with it.
+        let output = log("hand-over", &data);
+        assert_eq!(output.status.code(), Some(5), "{}", said(&output));
+        assert!(said(&output).contains("No space left on device"), "{}", said(&output));
+        mount.empty();
+        if round == 1 {
+            let output = log("hand-over", &data);
+            assert!(output.status.success() && data.join("handed-over").is_file());
+        }
+        let server = launch(&folder, &mount).start();
+        let connection = server.connect().await;
+        assert_eq!(read(&connection, "t", 0).await, stored);
+        assert_eq!(delete_when(&connection).await, round.to_string());
+        server.stop();
+        assert!(!data.join(GUARD).exists());
+    }
 }

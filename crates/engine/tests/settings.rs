@@ -42,7 +42,7 @@ impl Broker {
             recover::recover(&files, dir, &IDENTITY, found.origin, &mut state).unwrap();
         assert_eq!(report.lost, []);
         let log = Appender::new(IDENTITY, FILE_SIZE, resume);
-        let engine = Engine::new(config, state, log, found.keeper.blocks.clone(), &report);
+        let engine = Engine::new(config, state, log, found.keeper.blocks, &report);
         let writer = Writer::new(files, engine.confirmed());
         Broker { engine, writer }
     }
