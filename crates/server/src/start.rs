@@ -472,7 +472,7 @@ impl Watch for StartWatch {
 }
 
 fn log_lost(lost: &Lost) {
-    tracing::error!(begin = lost.begin.0, end = lost.end.0, "lost to damage: {}", lost.what);
+    tracing::error!("lost to damage on the disk: {lost}");
 }
 
 fn fresh_identity() -> io::Result<Identity> {

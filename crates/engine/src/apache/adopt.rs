@@ -21,7 +21,7 @@ use kerolox_log::identity::Identity;
 use kerolox_log::index::lookup::Blocks;
 use kerolox_log::limits::{QUEUE_OFFSET_MAX, QUEUES_MAX};
 use kerolox_log::recover::RecoverError;
-use kerolox_log::recover::unsealed::{self, Found, Guide};
+use kerolox_log::recover::unsealed::{self, Found, Told, Watch};
 use kerolox_protocol::names::{
     SCHEDULE_TOPIC, STATE_TOPIC, check_topic, is_system_group, is_system_topic,
 };
@@ -91,16 +91,11 @@ pub struct Adoption {
 
 /// Follows the search for what Apache's broker wrote.
 struct Watcher<'a> {
-    queues: &'a ConsumeQueues<'a>,
     written: HashSet<(String, i32)>,
     progress: &'a mut dyn FnMut(u64, u64),
 }
 
-impl Guide for Watcher<'_> {
-    fn named(&mut self, behind: PhysicalOffset) -> io::Result<Option<PhysicalOffset>> {
-        self.queues.next_named(behind)
-    }
-
+impl Watch for Watcher<'_> {
     fn record(&mut self, record: &View<'_>) {
         let at = (record.topic.to_owned(), record.queue_id);
         self.written.insert(at);
@@ -136,10 +131,11 @@ impl Adoption {
         forget_blocks(files, data_dir, identity, mark.end)?;
 
         let checkpoint = checkpoint::read(disk, data_dir)?;
-        let mut watcher = Watcher { queues: &consume_queues, written: HashSet::new(), progress };
+        let mut watcher = Watcher { written: HashSet::new(), progress };
         // That broker may have deleted more than was there.
         let from = mark.end.max(files.first().unwrap_or_default());
-        let found = unsealed::find(files, from, checkpoint, stopped, &mut watcher)?;
+        let told = Told { from, checkpoint, stopped, named: consume_queues.last_named()? };
+        let found = unsealed::find(files, &told, &mut watcher)?;
         let written = watcher.written;
         Adopted::check(kept().count() + found.runs.len() + 1)?;
         let (end, cut) = unsealed::end_with(files, data_dir, found.synced, found.end)?;
