@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use common::call::{ask, body, commit, granted, join, make_topic, put, read, refused, tell};
 use common::mount::{launch, send_until, small};
-use common::{Folder, Launch, SMALL, Server, binary};
+use common::{Folder, Launch, SMALL, Server, binary, contents};
 use kerolox_client::Connection;
 use kerolox_log::disk::record::now_us;
 use kerolox_protocol::record::NewRecord;
@@ -117,6 +117,35 @@ async fn what_apaches_tables_say_wins_once() {
         assert_eq!(connection.max_offset("t", 1).await.unwrap(), 1);
         assert_eq!(server.log().contains("taken over from Apache's broker"), start == 1);
         server.kill();
+    }
+}
+
+#[tokio::test]
+async fn a_mark_that_is_damaged_ends_the_start_only_if_its_copy_is_too() {
+    let folder = Folder::new();
+    let data = folder.data();
+    let server = Server::start(&folder, &SMALL);
+    put(&server.connect().await, "t", 0, "x").await;
+    server.stop();
+    for spoilt in [&["handed-over"][..], &["handed-over-2"], &["handed-over", "handed-over-2"]] {
+        for name in spoilt {
+            let mut bytes = std::fs::read(data.join(name)).unwrap();
+            bytes[20] ^= 1;
+            std::fs::write(data.join(name), bytes).unwrap();
+        }
+        if spoilt.len() == 2 {
+            let before = contents(&data);
+            let ended = Launch::new(&folder).args(&SMALL).fails();
+            ended.check(6, "handed-over: damaged, and its copy is no better: they say what");
+            ended.check(6, "If no other broker had ");
+            assert_eq!(contents(&data), before);
+            let check = log("check", &data);
+            assert_eq!(check.status.code(), Some(6), "{}", said(&check));
+            File::create(data.join(GUARD)).unwrap();
+        }
+        let server = Server::start(&folder, &SMALL);
+        assert_eq!(read(&server.connect().await, "t", 0).await, ["x"], "{spoilt:?}");
+        server.stop();
     }
 }
 

@@ -8,6 +8,7 @@ mod apache;
 #[path = "handover/started.rs"]
 mod started;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use apache::{Apache, FILE_SIZE, FRESH, dir, directory, log_file};
@@ -16,15 +17,16 @@ use kerolox_engine::apache::adopt::{self, Adoption};
 use kerolox_engine::apache::queues::ConsumeQueues;
 use kerolox_engine::change::Change;
 use kerolox_engine::keeper::Keeper;
+use kerolox_engine::state::Setting;
 use kerolox_log::PhysicalOffset;
 use kerolox_log::disk::fault::{FaultDisk, Faults, Rng};
-use kerolox_log::disk::{Disk, write_whole};
+use kerolox_log::disk::{Disk, Open, write_whole};
 use kerolox_log::files::Files;
 use kerolox_log::handover;
 use kerolox_log::identity;
 use kerolox_log::recover::{self, Additions};
 use kerolox_log::survey::survey;
-use started::{Count, range, start, summary, try_start};
+use started::{Count, Started, range, start, summary, try_start};
 
 #[test]
 fn all_of_apaches_directory_is_taken_over_and_left_again() {
@@ -128,6 +130,82 @@ fn a_take_over_that_a_power_cut_ends_is_done_once_more() {
     assert!(cut > 30, "{cut}");
 }
 
+/// A directory that Kerolox had, too, with all that is only in the log.
+fn left_by_kerolox(disk: &FaultDisk) -> Started {
+    directory(disk);
+    let mut started = start(disk);
+    started.append("a", 3, 10);
+    started.change(&Change::Kv { namespace: "n".into(), key: "k".into(), value: Some("v".into()) });
+    let setting = Setting { value: "100".to_owned(), over: "200".to_owned() };
+    started.change(&Change::Setting { key: "maxMessageSize".into(), setting: Some(setting) });
+    started
+}
+
+#[test]
+fn a_stop_that_a_power_cut_ends_loses_nothing() {
+    let (mut cut, mut kept) = (0, 0);
+    for calls in 0.. {
+        let disk = FaultDisk::default();
+        let started = left_by_kerolox(&disk);
+        let expected = summary(&started.state);
+        disk.set_faults(Faults { power_off_in: Some(calls), ..Faults::default() });
+        if started.try_stop().is_ok() {
+            break;
+        }
+        cut += 1;
+        disk.power_cycle(&mut Rng(calls));
+        kept += usize::from(handover::is_guarded(&disk, dir()).unwrap());
+        for _ in 0..2 {
+            let started = start(&disk);
+            assert_eq!(summary(&started.state), expected, "cut at call {calls}");
+            assert!(started.adoption.is_none(), "cut at call {calls}");
+        }
+    }
+    assert!(cut > 30 && kept > 30, "{cut} cuts, {kept} kept the guard");
+}
+
+const MARKS: [&str; 2] = ["handed-over", "handed-over-2"];
+
+/// One flipped bit ended every later start.
+#[test]
+fn of_a_mark_that_is_damaged_the_copy_serves() {
+    for (touched, damaged) in [(false, 0), (false, 1), (true, 0), (true, 1)] {
+        let disk = FaultDisk::default();
+        let started = left_by_kerolox(&disk);
+        let end = started.resume.next;
+        let mut expected = started.stop();
+        if touched {
+            let mut apache = Apache::new(&disk, end.0, 9_000_000);
+            apache.next = [(("a".to_owned(), 3), 10)].into();
+            apache.put("a", 3, 900);
+            disk.remove(&dir().join("abort")).unwrap();
+            disk.sync_all(dir()).unwrap();
+            expected.insert("queue a 3".to_owned(), "(0, 11)".to_owned());
+        }
+        disk.flip(&dir().join(MARKS[damaged]), 100);
+        let started = start(&disk);
+        assert_eq!(started.adoption.is_some(), touched);
+        assert_eq!(summary(&started.state), expected, "{touched} {damaged}");
+    }
+}
+
+#[test]
+fn a_mark_that_is_damaged_twice_ends_the_start_until_somebody_says_who_had_the_directory() {
+    let disk = FaultDisk::default();
+    let expected = left_by_kerolox(&disk).stop();
+    MARKS.iter().for_each(|name| disk.flip(&dir().join(name), 100));
+    let content = |name: &PathBuf| disk.content(name).unwrap();
+    let all = || disk.names().iter().map(|name| (name.clone(), content(name))).collect::<Vec<_>>();
+    let before = all();
+    let why = try_start(&disk).err().unwrap();
+    assert!(why.contains("handed-over: damaged, and its copy is no better"), "{why}");
+    assert!(why.contains("make an empty file /data/commitlog/kerolox-has-it"), "{why}");
+    assert_eq!(all(), before);
+    disk.open(&dir().join("commitlog").join(handover::GUARD), Open::Create).unwrap();
+    assert_eq!(summary(&start(&disk).state), expected);
+    assert!(MARKS.iter().all(|name| disk.content(&dir().join(name)).is_none()));
+}
+
 #[test]
 fn a_table_that_is_none_ends_the_start_and_nothing_is_changed() {
     for (name, text) in [
@@ -228,7 +306,7 @@ fn a_log_that_apache_cut_or_that_nobody_left_is_refused() {
     assert!(why.contains("has cut the log before"), "{why}");
 
     let (disk, _) = left();
-    disk.remove(&dir().join("handed-over")).unwrap();
+    MARKS.iter().for_each(|name| disk.remove(&dir().join(name)).unwrap());
     let why = try_start(&disk).err().unwrap();
     assert!(why.contains("neither Kerolox's guard nor its mark is there, but checkpoint is"));
 }

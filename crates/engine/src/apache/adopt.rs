@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 use kerolox_log::PhysicalOffset;
 use kerolox_log::adopted::{Adopted, Run};
 use kerolox_log::disk::Disk;
-use kerolox_log::files::Files;
-use kerolox_log::handover::{self, Left, Mark};
+use kerolox_log::files::{DIR, Files};
+use kerolox_log::handover::{self, GUARD, Left, Mark};
 use kerolox_log::identity::Identity;
 use kerolox_log::index::lookup::Blocks;
 use kerolox_log::limits::{QUEUE_OFFSET_MAX, QUEUES_MAX};
@@ -57,6 +57,11 @@ pub enum AdoptError {
         dir.display()
     )]
     Unclear { dir: PathBuf, trace: &'static str },
+    #[error(
+        "{why}, and its copy is no better: they say what Kerolox left to Apache's broker, and without them nobody can tell what that broker wrote since, nor whether it cut the log. Nothing is changed. If no other broker had {dir} since Kerolox was stopped, make an empty file {dir}/{DIR}/{GUARD} and start again: nothing is lost then. Else let Apache's broker go on with {dir}, or restore it from a backup",
+        dir = dir.display()
+    )]
+    Mark { why: io::Error, dir: PathBuf },
     #[error(
         "Apache's broker has cut the log before {end}, where Kerolox had left it: it could not read all before, and stored other messages there. Nothing is changed. Let that broker go on with the directory, or restore it from a backup"
     )]
@@ -231,7 +236,11 @@ pub fn touched(files: &Files, data_dir: &Path) -> Result<Option<Mark>, AdoptErro
     if handover::is_guarded(disk, data_dir)? {
         return Ok(None);
     }
-    if let Some(mark) = Mark::read(disk, data_dir)? {
+    let mark = Mark::read(disk, data_dir).map_err(|why| match why.kind() {
+        io::ErrorKind::InvalidData => AdoptError::Mark { why, dir: data_dir.to_owned() },
+        _ => AdoptError::Io(why),
+    })?;
+    if let Some(mark) = mark {
         return Ok(if is_untouched(files, data_dir, &mark)? { None } else { Some(mark) });
     }
     // A directory that is new, or from before there were guards; unless somebody took the guard away.

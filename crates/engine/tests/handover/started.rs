@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kerolox_engine::apache::adopt::{self, Adoption};
-use kerolox_engine::apache::leave::{self, Terms};
+use kerolox_engine::apache::leave::{self, LeaveError, Terms};
+use kerolox_engine::change::Change;
 use kerolox_engine::keeper::Keeper;
 use kerolox_engine::{Config, State};
 use kerolox_log::PhysicalOffset;
@@ -87,7 +88,19 @@ impl Started {
         self.resume.next
     }
 
+    /// Changes the state as a running broker does.
+    pub(crate) fn change(&mut self, change: &Change<'_>) {
+        let mut additions = Additions::new(&self.files, &self.identity, self.resume);
+        additions.add(&change.encode()).unwrap();
+        self.resume = additions.finish().unwrap();
+        self.state.apply(change, 0, self.resume.next);
+    }
+
     pub(crate) fn stop(self) -> Summary {
+        self.try_stop().unwrap()
+    }
+
+    pub(crate) fn try_stop(self) -> Result<Summary, LeaveError> {
         let summary = summary(&self.state);
         let delay_levels_ms = Config::default().delay_levels_ms;
         let terms = Terms {
@@ -97,8 +110,8 @@ impl Started {
             far: false,
             in_rocksdb: false,
         };
-        leave::leave(&self.blocks, dir(), &self.state, self.resume.next, &terms).unwrap();
-        summary
+        leave::leave(&self.blocks, dir(), &self.state, self.resume.next, &terms)?;
+        Ok(summary)
     }
 }
 
@@ -122,6 +135,8 @@ pub(crate) fn summary(state: &State) -> Summary {
     for (group, topic, queue, offset) in state.offsets.iter() {
         seen.insert(format!("offset {group} {topic} {queue}"), offset.to_string());
     }
+    seen.insert("kv".to_owned(), format!("{:?}", state.kv));
+    seen.insert("settings".to_owned(), format!("{:?}", state.settings));
     seen.insert("delays".to_owned(), format!("{:?}", state.delayed));
     seen
 }
