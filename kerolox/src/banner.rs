@@ -59,7 +59,7 @@ pub(crate) fn show(options: &Options, server: &Server) {
         );
     }
     for lost in &report.lost {
-        warn!("lost to damage on the disk: {} from {} to {}", lost.what, lost.begin, lost.end);
+        warn!("lost to damage on the disk: {lost}");
     }
     for lost in &server.lost_delays.named {
         let due = match lost.due {

@@ -7,14 +7,14 @@
 //! | 2 | the command line or the configuration is wrong |
 //! | 3 | a port is in use or cannot be bound |
 //! | 4 | the data directory is in use by another process |
-//! | 5 | the disk or a quota is full |
+//! | 5 | the disk or a quota is full; of a stop: for what Apache's broker needs, nothing is lost |
 //! | 6 | the data directory cannot be used: foreign, damaged, of a newer format, read-only |
 //! | 7 | the log failed while the server ran |
 
 use std::process::ExitCode;
 
 use kerolox_demo::DemoError;
-use kerolox_server::StartError;
+use kerolox_server::{HandOverError, LeaveError, StartError, StopError};
 
 /// Why the program ends.
 #[derive(Debug)]
@@ -33,10 +33,23 @@ impl Failure {
         Failure { code: 2, why: why.to_string() }
     }
 
-    /// The log failed while the server ran.
-    pub(crate) fn log_failed() -> Self {
-        let why = "writing the commit log had failed; see the log above. Nothing was acknowledged after that";
-        Failure { code: 7, why: why.to_owned() }
+    /// The server stopped otherwise than it should.
+    pub(crate) fn stop(error: &StopError) -> Self {
+        let code = match error {
+            StopError::Failed => 7,
+            StopError::NotLeft { why, .. } => leave_code(why),
+        };
+        Failure { code, why: error.to_string() }
+    }
+
+    /// A directory was not handed over.
+    pub(crate) fn hand_over(error: &HandOverError) -> Self {
+        let code = match error {
+            HandOverError::Start(start) => return Failure::start(start),
+            HandOverError::Leave(why) => leave_code(why),
+            HandOverError::Unguarded { .. } => 6,
+        };
+        Failure { code, why: error.to_string() }
     }
 
     /// Another process uses the data directory.
@@ -56,9 +69,8 @@ impl Failure {
 
     /// The server did not start.
     pub(crate) fn start(error: &StartError) -> Self {
-        let full = error.io().is_some_and(|e| matches!(e.raw_os_error(), Some(ENOSPC | EDQUOT)));
         let code = match error {
-            _ if full => 5,
+            _ if is_full(error.io()) => 5,
             StartError::Port { .. } => 3,
             StartError::Locked { .. } => 4,
             StartError::Identity(_)
@@ -87,4 +99,12 @@ impl Failure {
         eprintln!("kerolox: {}", self.why);
         ExitCode::from(self.code)
     }
+}
+
+fn is_full(error: Option<&std::io::Error>) -> bool {
+    error.is_some_and(|e| matches!(e.raw_os_error(), Some(ENOSPC | EDQUOT)))
+}
+
+fn leave_code(why: &LeaveError) -> u8 {
+    if is_full(why.io()) { 5 } else { 1 }
 }

@@ -40,12 +40,9 @@ pub(crate) fn run(args: &config::Given<'_>) -> Result<ExitCode, Failure> {
         }
     });
     tracing::info!("{why}: stopping");
-    if server.stop() {
-        tracing::info!("stopped, everything acknowledged is on the disk");
-        Ok(ExitCode::SUCCESS)
-    } else {
-        Err(Failure::log_failed())
-    }
+    server.stop().map_err(|why| Failure::stop(&why))?;
+    tracing::info!("stopped, everything acknowledged is on the disk");
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Ends when the log has failed.

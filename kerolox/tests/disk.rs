@@ -15,13 +15,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use common::call::{
     ask, commit, granted, join, make_topic, message, put, put_with, read, refused, tell,
 };
-use common::mount::Mount;
+use common::mount::{launch, send, send_until, small};
 use common::{Folder, Launch, SMALL, Server, contents, http, trial};
-use kerolox_client::{Connection, Error, OwnedReply};
+use kerolox_client::{Connection, Error};
 use kerolox_log::append::{Appender, Resume};
 use kerolox_log::disk::fault::{FaultDisk, Faults};
 use kerolox_log::disk::{Disk, Open};
@@ -35,49 +34,6 @@ use kerolox_protocol::record::View;
 use kerolox_protocol::remoting::codes::request;
 use kerolox_protocol::remoting::send::Send;
 use kerolox_protocol::{batch, ids};
-
-/// Nothing is deleted to make room: the tests want to find it again.
-const KEEP: [&str; 2] = ["--set", "diskSpaceCleanForciblyRatio=100"];
-
-/// A small file system, or a word on why there is none.
-#[expect(clippy::print_stdout, reason = "which it was belongs to the result of a test")]
-fn small(folder: &Folder, mib: u32) -> Option<Mount> {
-    let mount = Mount::new(folder, mib);
-    match &mount {
-        Some(mount) => println!("on a mounted tmpfs of {mib} MiB at {}", mount.path().display()),
-        None => println!("mounting is not allowed here: only the seam is tested"),
-    }
-    mount
-}
-
-fn launch(folder: &Folder, mount: &Mount) -> Launch {
-    Launch::bare(folder).data_dir(&mount.data()).args(&SMALL).args(&KEEP)
-}
-
-async fn send(connection: &Connection, text: &str) -> OwnedReply {
-    let body = Bytes::copy_from_slice(text.as_bytes());
-    connection.call(310, &message("t", 0), body).await.unwrap()
-}
-
-/// Sends until it is refused, or until it is taken again.
-async fn send_until(connection: &Connection, taken: bool, stored: &mut Vec<String>) -> OwnedReply {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    for i in 0.. {
-        let text = format!("{i} {}", "x".repeat(10_000));
-        let reply = send(connection, &text).await;
-        if reply.code == 0 {
-            stored.push(text);
-        }
-        if (reply.code == 0) == taken {
-            return reply;
-        }
-        assert!(Instant::now() < deadline, "{:?}", reply.remark);
-        if taken {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-    unreachable!("it is sent for ever")
-}
 
 #[tokio::test]
 async fn a_full_disk_refuses_sends_and_nothing_else_until_there_is_room() {
@@ -172,23 +128,6 @@ async fn a_delayed_message_that_comes_due_on_a_full_disk_is_delivered_when_there
     let connection = server.connect().await;
     assert_eq!(read(&connection, "later", 0).await, delayed);
     assert_eq!(read(&connection, "t", 0).await, stored);
-    server.stop();
-}
-
-#[tokio::test]
-async fn a_server_stops_with_0_while_the_disk_is_full() {
-    let folder = Folder::new();
-    let Some(mount) = small(&folder, 16) else { return };
-    let server = launch(&folder, &mount).start();
-    let connection = server.connect().await;
-    let mut stored = Vec::new();
-    send_until(&connection, true, &mut stored).await;
-    mount.fill();
-    send_until(&connection, false, &mut stored).await;
-    server.stop();
-    mount.empty();
-    let server = launch(&folder, &mount).start();
-    assert_eq!(read(&server.connect().await, "t", 0).await, stored);
     server.stop();
 }
 

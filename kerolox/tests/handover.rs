@@ -5,16 +5,26 @@
 
 mod common;
 
-use std::path::Path;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::Duration;
 
-use common::call::{ask, body, commit, join, make_topic, put};
-use common::{Folder, Launch, SMALL, Server, binary};
+use common::call::{ask, body, commit, granted, join, make_topic, put, read, refused, tell};
+use common::mount::{launch, send_until, small};
+use common::{Folder, Launch, SMALL, Server, binary, contents};
+use kerolox_client::Connection;
+use kerolox_log::disk::record::now_us;
+use kerolox_protocol::record::NewRecord;
 use kerolox_protocol::remoting::codes::request;
 use rustix::fs::{FlockOperation, fcntl_lock};
+use rustix::process::Signal;
 use serde_json::Value;
 
 const GUARD: &str = "commitlog/kerolox-has-it";
+const UPDATE: i32 = request::UPDATE_BROKER_CONFIG;
+const GET: i32 = 26;
 
 fn log(command: &str, data: &Path) -> Output {
     Command::new(binary()).args(["log", command]).arg(data).output().unwrap()
@@ -41,7 +51,7 @@ async fn a_stop_leaves_what_apaches_broker_needs_and_a_kill_does_not() {
     join(&connection, "g", "client", "t").await;
     commit(&connection, "g", "t", 1, 2).await;
     // It is in the log a second later.
-    tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+    tokio::time::sleep(Duration::from_millis(1500)).await;
     assert!(data.join(GUARD).is_file());
     server.kill();
     assert!(data.join(GUARD).is_file() && !data.join("handed-over").exists());
@@ -110,6 +120,35 @@ async fn what_apaches_tables_say_wins_once() {
     }
 }
 
+#[tokio::test]
+async fn a_mark_that_is_damaged_ends_the_start_only_if_its_copy_is_too() {
+    let folder = Folder::new();
+    let data = folder.data();
+    let server = Server::start(&folder, &SMALL);
+    put(&server.connect().await, "t", 0, "x").await;
+    server.stop();
+    for spoilt in [&["handed-over"][..], &["handed-over-2"], &["handed-over", "handed-over-2"]] {
+        for name in spoilt {
+            let mut bytes = std::fs::read(data.join(name)).unwrap();
+            bytes[20] ^= 1;
+            std::fs::write(data.join(name), bytes).unwrap();
+        }
+        if spoilt.len() == 2 {
+            let before = contents(&data);
+            let ended = Launch::new(&folder).args(&SMALL).fails();
+            ended.check(6, "handed-over: damaged, and its copy is no better: they say what");
+            ended.check(6, "If no other broker had ");
+            assert_eq!(contents(&data), before);
+            let check = log("check", &data);
+            assert_eq!(check.status.code(), Some(6), "{}", said(&check));
+            File::create(data.join(GUARD)).unwrap();
+        }
+        let server = Server::start(&folder, &SMALL);
+        assert_eq!(read(&server.connect().await, "t", 0).await, ["x"], "{spoilt:?}");
+        server.stop();
+    }
+}
+
 #[test]
 fn a_directory_that_apaches_broker_has_is_not_taken() {
     let folder = Folder::new();
@@ -150,4 +189,173 @@ async fn a_stop_does_not_take_long_where_there_is_much_to_leave() {
     let output = log("hand-over", &folder.data());
     assert!(said(&output).contains("4001 messages in 4001 queues"), "{}", said(&output));
     assert!(!folder.data().join(GUARD).exists());
+}
+
+/// Writes a directory as Apache's broker leaves it, with so many messages; where each stands.
+fn of_apache(data: &Path, count: usize) -> Vec<u64> {
+    let host = ([127, 0, 0, 1], 1).into();
+    let (mut log, mut places) = (Vec::new(), Vec::new());
+    for number in 0..count {
+        let body = format!("{number} {}", "x".repeat(500));
+        let new = NewRecord {
+            topic: "t",
+            queue_id: 0,
+            flag: 0,
+            sys_flag: 0,
+            born_timestamp: 1,
+            born_host: host,
+            store_host: host,
+            reconsume_times: 0,
+            prepared_transaction_offset: 0,
+            body: body.as_bytes(),
+            properties: b"",
+        };
+        let (offset, at, time) = (number as i64, log.len() as u64, now_us() as i64 / 1000);
+        new.write(offset, at, time, &mut log);
+        places.push(at);
+    }
+    log.resize(1 << 20, 0);
+    let topics = r#"{"topicConfigTable":{"t":{"topicName":"t","perm":6,"readQueueNums":1,"writeQueueNums":1}}}"#;
+    for folder in ["commitlog", "config"] {
+        std::fs::create_dir_all(data.join(folder)).unwrap();
+    }
+    std::fs::write(data.join("config/topics.json"), topics).unwrap();
+    std::fs::write(data.join("checkpoint"), vec![0; 4096]).unwrap();
+    std::fs::write(log_file(data), log).unwrap();
+    places
+}
+
+fn log_file(data: &Path) -> PathBuf {
+    data.join("commitlog").join(format!("{:020}", 0))
+}
+
+fn spoil(data: &Path, at: u64, bytes: &[u8]) {
+    let file = File::options().write(true).open(log_file(data)).unwrap();
+    file.write_all_at(bytes, at).unwrap();
+}
+
+#[tokio::test]
+async fn damage_to_what_apaches_broker_wrote_takes_no_other_message_along() {
+    let folder = Folder::new();
+    let data = folder.data();
+    let places = of_apache(&data, 50);
+    let lost = |from: usize, to: usize| {
+        let (from, to) = (places[from], places[to]);
+        format!("records from {from} to {to}, {} bytes", to - from)
+    };
+    let numbers = async |server: &Server| {
+        let bodies = read(&server.connect().await, "t", 0).await;
+        let number = |body: String| body.split(' ').next().unwrap().parse().unwrap();
+        bodies.into_iter().map(number).collect::<Vec<usize>>()
+    };
+    // A size, and all of two messages.
+    spoil(&data, places[20], &[0xff]);
+    spoil(&data, places[30], &vec![0; (places[32] - places[30]) as usize]);
+    let server = Server::start(&folder, &SMALL);
+    let said_at_the_start = server.log();
+    for lost in [lost(20, 21), lost(30, 32)] {
+        let text = format!("lost to damage on the disk: {lost}");
+        assert!(said_at_the_start.contains(&text), "{said_at_the_start}");
+    }
+    let mut left: Vec<usize> = (0..50).filter(|n| ![20, 30, 31].contains(n)).collect();
+    assert_eq!(numbers(&server).await, left);
+    server.kill();
+    // A magic, later: what was found then is gone but for the log.
+    spoil(&data, places[40] + 5, &[0xff]);
+    for folder in ["blocks", "snapshot"] {
+        let _ = std::fs::remove_dir_all(data.join(folder));
+    }
+    let check = log("check", &data);
+    assert_eq!(check.status.code(), Some(1), "{}", said(&check));
+    let (from, to) = (places[40], places[41]);
+    let line = format!("damage    {from} to {to}, {} bytes: records", to - from);
+    assert!(said(&check).contains(&line), "{}", said(&check));
+    let server = Server::start(&folder, &SMALL);
+    left.retain(|number| *number != 40);
+    assert_eq!(numbers(&server).await, left);
+    server.stop();
+}
+
+/// As long a value as may be, of many hours: it names the change that made it.
+fn hours(number: usize) -> String {
+    format!("{}{}", number % 24, ";04".repeat(1200 + number))
+}
+
+async fn delete_when(connection: &Connection) -> String {
+    let reply = ask(connection, GET, &[]).await;
+    granted(&reply);
+    let text = String::from_utf8(reply.body.to_vec()).unwrap();
+    text.lines().find_map(|line| line.strip_prefix("deleteWhen=")).unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn the_last_change_that_a_full_disk_took_holds_and_none_that_it_refused() {
+    let folder = Folder::new();
+    let Some(mount) = small(&folder, 16) else { return };
+    let server = launch(&folder, &mount).start();
+    let connection = server.connect().await;
+    let mut stored = Vec::new();
+    send_until(&connection, true, &mut stored).await;
+    mount.fill();
+    send_until(&connection, false, &mut stored).await;
+    // Messages leave room for changes; they use it up.
+    let (mut taken, mut refusal) = (0, None);
+    for number in 1..150 {
+        let change = format!("deleteWhen={}", hours(number));
+        let reply = tell(&connection, UPDATE, &[], change.as_bytes()).await;
+        if reply.code != 0 {
+            refusal = Some(reply);
+            break;
+        }
+        taken = number;
+    }
+    refused(&refusal.unwrap(), 14, "It may be caused by disk full");
+    assert!(taken > 0);
+    assert_eq!(delete_when(&connection).await, hours(taken));
+    server.kill();
+    mount.empty();
+    let server = launch(&folder, &mount).start();
+    let connection = server.connect().await;
+    assert_eq!(delete_when(&connection).await, hours(taken));
+    assert_eq!(read(&connection, "t", 0).await, stored);
+    granted(&tell(&connection, UPDATE, &[], b"deleteWhen=05").await);
+    server.stop();
+}
+
+#[tokio::test]
+async fn a_stop_on_a_full_disk_says_that_it_left_nothing_and_loses_nothing() {
+    let folder = Folder::new();
+    let Some(mount) = small(&folder, 16) else { return };
+    let mut stored = Vec::new();
+    for round in 0..2 {
+        let server = launch(&folder, &mount).start();
+        let connection = server.connect().await;
+        send_until(&connection, true, &mut stored).await;
+        mount.fill();
+        send_until(&connection, false, &mut stored).await;
+        granted(&tell(&connection, UPDATE, &[], format!("deleteWhen={round}").as_bytes()).await);
+        server.signal(Signal::TERM);
+        let ended = server.ended(Duration::from_secs(20));
+        let why = "stopped, everything acknowledged is on the disk; but what Apache's broker needs beside it cannot be written: No space left on device";
+        ended.check(5, why);
+        ended.check(5, "free some room, and run kerolox log hand-over");
+        let data = mount.data();
+        assert!(data.join(GUARD).is_file() && !data.join("handed-over").exists());
+        assert!(!data.join("consumequeue").exists(), "the next start needs the room");
+        // Neither can it be handed over now; then it can, or a start goes on with it.
+        let output = log("hand-over", &data);
+        assert_eq!(output.status.code(), Some(5), "{}", said(&output));
+        assert!(said(&output).contains("No space left on device"), "{}", said(&output));
+        mount.empty();
+        if round == 1 {
+            let output = log("hand-over", &data);
+            assert!(output.status.success() && data.join("handed-over").is_file());
+        }
+        let server = launch(&folder, &mount).start();
+        let connection = server.connect().await;
+        assert_eq!(read(&connection, "t", 0).await, stored);
+        assert_eq!(delete_when(&connection).await, round.to_string());
+        server.stop();
+        assert!(!data.join(GUARD).exists());
+    }
 }

@@ -50,10 +50,9 @@ impl World<'_> {
     /// A start complains of what was damaged and of nothing else; and where a block was made again no
     /// more is lost than the damage to the log explains.
     pub(crate) fn check_oddities(&self, oddities: &[String]) -> Checked {
-        let lost = self.foreseen.lost_below.iter().map(|lost| {
-            format!("lost to damage on the disk: {} from {} to {}", lost.what, lost.begin, lost.end)
-        });
-        let lost: Vec<String> = lost.collect();
+        let lost = self.foreseen.lost_below.iter();
+        let lost: Vec<String> =
+            lost.map(|lost| format!("lost to damage on the disk: {lost}")).collect();
         for text in oddities {
             let named = || self.spoiled.iter().any(|at| text.contains(&at.to_string()));
             let known = if text.starts_with("lost") { lost.contains(text) } else { named() };

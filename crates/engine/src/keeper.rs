@@ -131,9 +131,8 @@ impl Keeper {
         let until = PhysicalOffset(u64::MAX);
         let mut found = Takeover::run(&blocks, &data_dir, &identity, config, until, Part::ALL)?;
         let lost = blocks.take_lost();
-        found.oddities.extend(lost.into_iter().map(|lost| {
-            format!("lost to damage on the disk: {} from {} to {}", lost.what, lost.begin, lost.end)
-        }));
+        let lost = lost.into_iter().map(|lost| format!("lost to damage on the disk: {lost}"));
+        found.oddities.extend(lost);
         let (mut keeper, mut found) = Keeper::begin(blocks, data_dir, identity, config, found);
         // What cannot be made the walk keeps in memory; housekeeping tries it again, and says so. If
         // the log itself is the reason the walk finds that, too.

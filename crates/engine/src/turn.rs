@@ -12,6 +12,7 @@ use kerolox_log::index::queue::Entry;
 use kerolox_log::limits::TAIL_BYTES;
 use kerolox_log::read::Place;
 use kerolox_log::recover::Report;
+use kerolox_log::seal;
 use kerolox_log::tail::Tail;
 use kerolox_protocol::names::AUTO_CREATE_TOPIC;
 use kerolox_protocol::record::NewRecord;
@@ -358,10 +359,22 @@ impl Engine {
         self.log.confirm_at()
     }
 
-    /// Notes what a key of the configuration was changed to, for the next start. The answer must wait until
-    /// the returned position is confirmed.
-    pub fn put_setting(&mut self, key: &str, setting: Option<Setting>, now: i64) -> PhysicalOffset {
-        self.change(&Change::Setting { key: key.into(), setting }, now);
+    /// Notes what keys of the configuration were changed to, for the next start; after a crash it knows all of
+    /// them or none. The answer must wait until the returned position is confirmed.
+    pub fn put_settings(
+        &mut self,
+        settings: &[(&str, Option<Setting>)],
+        now: i64,
+    ) -> PhysicalOffset {
+        let changes: Vec<Change<'_>> = settings
+            .iter()
+            .map(|(key, setting)| Change::Setting { key: (*key).into(), setting: setting.clone() })
+            .collect();
+        let bytes = changes.iter().map(|change| seal::change_size(&change.encode())).sum();
+        self.log.keep_together(0, 0, bytes);
+        for change in &changes {
+            self.change(change, now);
+        }
         self.log.confirm_at()
     }
 

@@ -16,7 +16,7 @@ use std::io;
 use std::path::Path;
 
 use crate::PhysicalOffset;
-use crate::disk::{Disk, read_whole, write_whole};
+use crate::disk::{Disk, read_either, write_whole};
 
 /// Names of the file, and of its copy: what it says is said nowhere else as long as its log files are there.
 const FILE_NAMES: [&str; 2] = ["adopted", "adopted-2"];
@@ -66,20 +66,8 @@ impl Adopted {
 
     /// Reads the list of a data directory; an empty one if there is none.
     pub fn read(disk: &dyn Disk, data_dir: &Path) -> io::Result<Adopted> {
-        let mut first_bad = None;
-        for name in FILE_NAMES {
-            let path = data_dir.join(name);
-            let decoded = read_whole(disk, &path, 32 + 16 * RUNS_MAX).and_then(|b| decode(&b));
-            match decoded {
-                Err(why) if why.kind() == io::ErrorKind::NotFound => {}
-                Err(why) => {
-                    let why = io::Error::new(why.kind(), format!("{}: {why}", path.display()));
-                    first_bad = first_bad.or(Some(why));
-                }
-                good => return good,
-            }
-        }
-        first_bad.map_or(Ok(Adopted::default()), Err)
+        let paths = FILE_NAMES.map(|name| data_dir.join(name));
+        Ok(read_either(disk, paths, 32 + 16 * RUNS_MAX, decode)?.unwrap_or_default())
     }
 
     /// Whether so many runs can be written.

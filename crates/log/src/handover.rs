@@ -4,7 +4,7 @@
 //! The guard is a file among those of the log that is none: Apache's broker refuses to start beside it. So
 //! the log of a Kerolox that was killed is not continued by a broker that knows none of its state.
 //!
-//! The mark, the file `handed-over` in the data directory:
+//! The mark, the files `handed-over` and `handed-over-2` in the data directory, which say the same:
 //!
 //! | at | bytes | field |
 //! |---|---|---|
@@ -23,13 +23,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::PhysicalOffset;
-use crate::disk::{Disk, Open, read_full, read_whole, write_whole};
+use crate::disk::{Disk, Open, read_either, read_full, write_whole};
 use crate::files::{DIR, Files};
 
 /// Name of the guard, in the folder of the log.
 pub const GUARD: &str = "kerolox-has-it";
 const GUARD_TEXT: &str = "Kerolox runs on this directory, or was killed. Start Kerolox once more and stop it: then another broker may have it.\n";
-const MARK: &str = "handed-over";
+/// Names of the mark, and of its copy: without it nobody can tell what another broker wrote.
+const MARKS: [&str; 2] = ["handed-over", "handed-over-2"];
 const MAGIC: [u8; 8] = *b"KEROMARK";
 const FORMAT_VERSION: u16 = 1;
 const MARK_BYTES_MAX: usize = 256 << 20;
@@ -96,17 +97,13 @@ pub fn tail(files: &Files, end: PhysicalOffset) -> io::Result<Option<(PhysicalOf
 impl Mark {
     /// Reads the mark of a data directory, if there is one.
     pub fn read(disk: &dyn Disk, data_dir: &Path) -> io::Result<Option<Mark>> {
-        let path = data_dir.join(MARK);
-        match read_whole(disk, &path, MARK_BYTES_MAX).and_then(|bytes| decode(&bytes)) {
-            Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(why) => Err(io::Error::new(why.kind(), format!("{}: {why}", path.display()))),
-            Ok(mark) => Ok(Some(mark)),
-        }
+        read_either(disk, MARKS.map(|name| data_dir.join(name)), MARK_BYTES_MAX, decode)
     }
 
-    /// Writes the mark.
+    /// Writes the mark, twice.
     pub fn write(&self, disk: &dyn Disk, data_dir: &Path) -> io::Result<()> {
-        write_whole(disk, &data_dir.join(MARK), &self.encode())
+        let bytes = self.encode();
+        MARKS.iter().try_for_each(|name| write_whole(disk, &data_dir.join(name), &bytes))
     }
 
     /// Whether the log still is what it was up to the end, as far as that is there.
@@ -117,7 +114,7 @@ impl Mark {
 
     /// Removes the mark of a data directory.
     pub fn remove(disk: &dyn Disk, data_dir: &Path) -> io::Result<()> {
-        remove(disk, data_dir, &data_dir.join(MARK))
+        MARKS.iter().try_for_each(|name| remove(disk, data_dir, &data_dir.join(name)))
     }
 
     fn encode(&self) -> Vec<u8> {
@@ -247,6 +244,13 @@ mod tests {
         assert_eq!(Mark::read(&RealDisk, dir).unwrap(), Some(mark.clone()));
         std::fs::write(dir.join("a.json"), vec![8; 3 * STEP]).unwrap();
         assert_ne!(left("a.json"), mark.files[0]);
+        for damaged in MARKS {
+            mark.write(&RealDisk, dir).unwrap();
+            std::fs::write(dir.join(damaged), b"KEROMARK").unwrap();
+            assert_eq!(Mark::read(&RealDisk, dir).unwrap(), Some(mark.clone()), "{damaged}");
+        }
+        std::fs::remove_file(dir.join(MARKS[0])).unwrap();
+        assert!(Mark::read(&RealDisk, dir).unwrap_err().to_string().contains(MARKS[1]));
         let bytes = mark.encode();
         for cut in 0..bytes.len() {
             assert!(decode(&bytes[..cut]).is_err());

@@ -10,6 +10,7 @@
 //! once more, because a killed process leaves it in the page cache alone.
 
 mod seals;
+mod search;
 pub mod unsealed;
 mod walk;
 mod window;
@@ -56,6 +57,20 @@ pub struct Lost {
     pub begin: PhysicalOffset,
     pub end: PhysicalOffset,
     pub what: &'static str,
+}
+
+impl std::fmt::Display for Lost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Lost { begin, end, what } = self;
+        write!(f, "{what} from {begin} to {end}, {} bytes", self.bytes())
+    }
+}
+
+impl Lost {
+    /// Bytes that were passed over.
+    pub fn bytes(&self) -> u64 {
+        self.end.0.saturating_sub(self.begin.0)
+    }
 }
 
 /// An unproven end of the log that was taken away.

@@ -525,12 +525,11 @@ impl Core {
                 return;
             }
         };
-        let mut confirm_at = None;
         for (key, setting) in &changes {
             let value = setting.as_ref().map_or("what is configured", |setting| &setting.value);
             tracing::info!(key, value, peer = %origin.peer, "the configuration is changed");
-            confirm_at = Some(self.engine.put_setting(key, setting.clone(), now));
         }
+        let confirm_at = (!changes.is_empty()).then(|| self.engine.put_settings(&changes, now));
         self.settings.change(changes, now);
         self.apply_settings(now);
         self.output.answer(origin, Answer::Now(Reply::ok()), confirm_at);

@@ -294,7 +294,7 @@ impl Housekeeping {
 
 fn report(lost: &[Lost]) {
     for lost in lost {
-        tracing::error!(begin = lost.begin.0, end = lost.end.0, "lost to damage: {}", lost.what);
+        tracing::error!("lost to damage on the disk: {lost}");
     }
 }
 

@@ -14,7 +14,7 @@
 //! - [`register`]: name servers of other processes are told of the broker.
 //! - [`settings`]: the configuration, and its changes while the server runs.
 //! - [`http`]: health, metrics, configuration, version.
-//! - [`start`]: from a configuration to a running server, and back.
+//! - [`start`]: from a configuration to a running server; [`stop`]: and back.
 //! - [`limits`]: every limit of the shell, with its reason.
 
 #![forbid(unsafe_code)]
@@ -38,9 +38,12 @@ pub mod settings;
 pub mod shard;
 pub mod sniff;
 pub mod start;
+pub mod stop;
 #[cfg(debug_assertions)]
 pub mod trial;
 
+pub use kerolox_engine::apache::leave::LeaveError;
 pub use kerolox_log::limits::FILE_SIZE_DEFAULT;
 pub use options::{Advertise, Durability, Options, Ports, Retention, Roles};
-pub use start::{HandOverError, Server, StartError, hand_over};
+pub use start::{Server, StartError};
+pub use stop::{HandOverError, StopError, hand_over};

@@ -1,4 +1,4 @@
-//! From options to a running server, and back.
+//! From options to a running server.
 //!
 //! Order of a start: lock the directory, bind every port, recover the log (HTTP tells how far it
 //! is), then threads, then connections.
@@ -13,8 +13,6 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use kerolox_engine::apache::adopt::{self, AdoptError, Adoption};
-use kerolox_engine::apache::leave::{self, LeaveError};
-use kerolox_engine::apache::queues;
 use kerolox_engine::keeper::{Found, Keeper, KeeperError, Watch};
 use kerolox_engine::lost_delays::LostDelays;
 use kerolox_engine::state::ProgressFn;
@@ -22,7 +20,6 @@ use kerolox_engine::{Config, Engine, State};
 use kerolox_log::append::{Appender, Resume};
 use kerolox_log::disk::{Disk, real::RealDisk, slow::Slow};
 use kerolox_log::files::Files;
-use kerolox_log::handover::{self, Mark};
 use kerolox_log::identity::{self, Identity, IdentityError};
 use kerolox_log::index::lookup::Blocks;
 use kerolox_log::recover::{self, Additions, Lost, RecoverError, Report};
@@ -35,13 +32,12 @@ use crate::clock::Clock;
 use crate::core::Shared;
 use crate::housekeeping::Housekeeping;
 use crate::http::{Progress, Subject};
-use crate::limits::{DESCRIPTORS_RESERVED, LEAVE_MESSAGES_MAX, LEAVE_QUEUES_MAX, READERS};
+use crate::limits::{DESCRIPTORS_RESERVED, READERS};
 use crate::listen::{accept, bind, bind_with_vip};
 use crate::logger::Logger;
 use crate::options::{Options, Ports};
 use crate::readers::{self, Kind};
 use crate::register::Registrar;
-use crate::settings::values::Values;
 use crate::settings::{self, Settings};
 use crate::shard;
 
@@ -83,21 +79,21 @@ impl StartError {
     }
 }
 
-fn io_error(what: impl Into<String>) -> impl FnOnce(io::Error) -> StartError {
+pub(crate) fn io_error(what: impl Into<String>) -> impl FnOnce(io::Error) -> StartError {
     let what = what.into();
     move |source| StartError::Io { what, source }
 }
 
 /// A running server.
 pub struct Server {
-    shared: Arc<Shared>,
-    stop_accepting: Option<oneshot::Sender<()>>,
-    acceptor: Option<JoinHandle<()>>,
-    threads: Vec<JoinHandle<()>>,
-    logger: Option<JoinHandle<()>>,
-    shards: Vec<JoinHandle<()>>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) stop_accepting: Option<oneshot::Sender<()>>,
+    pub(crate) acceptor: Option<JoinHandle<()>>,
+    pub(crate) threads: Vec<JoinHandle<()>>,
+    pub(crate) logger: Option<JoinHandle<()>>,
+    pub(crate) shards: Vec<JoinHandle<()>>,
     /// The shards live as long as somebody can hand them connections.
-    channels: Vec<mpsc::UnboundedSender<shard::Accepted>>,
+    pub(crate) channels: Vec<mpsc::UnboundedSender<shard::Accepted>>,
     /// Where it listens. The VIP port is 0 if it could not be bound.
     pub ports: Ports,
     pub vip_port: u16,
@@ -108,8 +104,8 @@ pub struct Server {
     pub recovery_time: Duration,
     /// Messages in the index.
     pub indexed: u64,
-    blocks: Arc<Blocks>,
-    data_dir: PathBuf,
+    pub(crate) blocks: Arc<Blocks>,
+    pub(crate) data_dir: PathBuf,
     _lock: File,
 }
 
@@ -168,11 +164,11 @@ impl Listeners {
 }
 
 /// What recovery hands to the threads.
-struct Recovered {
-    engine: Engine,
+pub(crate) struct Recovered {
+    pub(crate) engine: Engine,
     files: Arc<Files>,
-    keeper: Keeper,
-    settings: Settings,
+    pub(crate) keeper: Keeper,
+    pub(crate) settings: Settings,
     report: Report,
     lost_delays: LostDelays,
 }
@@ -290,63 +286,6 @@ impl Server {
         })
     }
 
-    /// Stops: no new connections, waiting pulls answered, everything written and synced, replies
-    /// sent; and leaves the directory to Apache's broker, if that takes but a moment. True if the log is
-    /// whole.
-    pub fn stop(mut self) -> bool {
-        if let Some(stop) = self.stop_accepting.take() {
-            let _ = stop.send(());
-        }
-        self.shared.stopping.store(true, Ordering::Release);
-        self.shared.topics_changed.send_modify(|changes| *changes += 1);
-        self.shared.log.wake();
-        let join = |thread: Option<JoinHandle<()>>| thread.is_none_or(|t| t.join().is_ok());
-        let mut whole = join(self.logger.take());
-        whole &= join(self.acceptor.take());
-        // With the channels to the shards these end, when what is confirmed has left.
-        self.channels.clear();
-        for shard in self.shards.drain(..) {
-            whole &= join(Some(shard));
-        }
-        self.shared.readers.stop();
-        for thread in self.threads.drain(..) {
-            thread.thread().unpark();
-            whole &= join(Some(thread));
-        }
-        whole &= self.shared.failed().is_none();
-        if whole && self.shared.roles.broker {
-            self.leave();
-        }
-        whole
-    }
-
-    /// Leaves the directory to whatever broker starts next.
-    fn leave(&self) {
-        let (blocks, dir) = (&self.blocks, &self.data_dir);
-        let (end, now) = (self.shared.confirmed(), self.shared.clock.now_ms());
-        let left = self.shared.with_core(|core, _| {
-            let amount = leave::amount(&core.engine.state);
-            if amount.messages > LEAVE_MESSAGES_MAX || amount.queues > LEAVE_QUEUES_MAX {
-                return Ok(Some(amount));
-            }
-            let terms = terms(&core.settings.now(), &core.engine, now);
-            leave::leave(blocks, dir, &core.engine.state, end, &terms).map(|()| None)
-        });
-        match left {
-            Ok(None) => tracing::debug!("the directory is left to whatever broker starts next"),
-            Ok(Some(leave::Amount { messages, queues })) => tracing::info!(
-                messages,
-                queues,
-                "Kerolox keeps the directory; kerolox log hand-over leaves it to Apache's broker"
-            ),
-            Err(error) => {
-                tracing::error!(%error, "Kerolox keeps the directory: what Apache's broker needs cannot be written");
-                // Where the disk is full the next start needs the room.
-                let _ = queues::forget(&**blocks.files().disk(), dir);
-            }
-        }
-    }
-
     /// Why the log failed, if it did. Nothing is acknowledged any more then.
     pub fn failed(&self) -> Option<&str> {
         self.shared.failed()
@@ -402,54 +341,8 @@ async fn accept_all(
     let _ = stopped.await;
 }
 
-/// What a directory is left with.
-fn terms(values: &Values, engine: &Engine, now: i64) -> leave::Terms {
-    let file_bytes = values.number("mappedFileSizeConsumeQueue");
-    leave::Terms {
-        queue_file_bytes: file_bytes.next_multiple_of(queues::ENTRY),
-        delay_levels_ms: engine.config.delay_levels_ms.clone(),
-        now,
-        far: false,
-        in_rocksdb: values.text("storeType").eq_ignore_ascii_case("defaultRocksDB"),
-    }
-}
-
-/// Leaves the directory of a stopped or killed server to Apache's broker, however long that takes: what a
-/// stop does if it takes but a moment. `None`: it was left before.
-pub fn hand_over(options: &Options) -> Result<Option<leave::Amount>, HandOverError> {
-    let _lock = lock_directory(&options.data_dir)?;
-    let dir = &options.data_dir;
-    let guarded =
-        handover::is_guarded(&RealDisk, dir).map_err(io_error("looking for the guard"))?;
-    if !guarded {
-        return match Mark::read(&RealDisk, dir).map_err(io_error("reading the mark"))? {
-            Some(_) => Ok(None),
-            None => Err(HandOverError::Unguarded { dir: dir.display().to_string() }),
-        };
-    }
-    let Recovered { engine, keeper, settings, .. } =
-        recover(options, Ports::default(), &Arc::new(Progress::default()))?;
-    let now = Clock::new(engine.log.store_timestamp()).now_ms();
-    let terms = leave::Terms { far: true, ..terms(&settings.now(), &engine, now) };
-    leave::leave(&keeper.blocks, dir, &engine.state, engine.log.begin(), &terms)?;
-    Ok(Some(leave::amount(&engine.state)))
-}
-
-/// Why a directory is not handed over.
-#[derive(Debug, thiserror::Error)]
-pub enum HandOverError {
-    #[error("{0}")]
-    Start(#[from] StartError),
-    #[error("{0}")]
-    Leave(#[from] LeaveError),
-    #[error(
-        "{dir} has neither the guard nor the mark of a stop: start Kerolox on it once, and stop it"
-    )]
-    Unguarded { dir: String },
-}
-
 /// Takes the lock on the data directory, which is made if it is not there.
-fn lock_directory(dir: &Path) -> Result<File, StartError> {
+pub(crate) fn lock_directory(dir: &Path) -> Result<File, StartError> {
     let shown = dir.display().to_string();
     std::fs::create_dir_all(dir)
         .map_err(io_error(format!("the data directory {shown} cannot be made")))?;
@@ -476,7 +369,7 @@ fn lock_directory(dir: &Path) -> Result<File, StartError> {
 }
 
 /// Opens and recovers the log.
-fn recover(
+pub(crate) fn recover(
     options: &Options,
     ports: Ports,
     progress: &Arc<Progress>,
@@ -539,7 +432,7 @@ fn recover(
     let mut settings = Settings::new(values, options.roles, ports.namesrv, now);
     for (key, why) in settings.restore(&engine.state.settings, file_size) {
         tracing::warn!("{why}");
-        engine.put_setting(&key, None, now);
+        engine.put_settings(&[(&key, None)], now);
     }
     Ok(Recovered { engine, files, keeper, settings, report, lost_delays })
 }
@@ -579,7 +472,7 @@ impl Watch for StartWatch {
 }
 
 fn log_lost(lost: &Lost) {
-    tracing::error!(begin = lost.begin.0, end = lost.end.0, "lost to damage: {}", lost.what);
+    tracing::error!("lost to damage on the disk: {lost}");
 }
 
 fn fresh_identity() -> io::Result<Identity> {

@@ -106,8 +106,10 @@ impl Checked {
     fn as_json(&self) -> serde_json::Value {
         let Checked { survey: found, changes, index, snapshots } = self;
         let lost = found.lost.iter();
-        let lost =
-            lost.map(|lost| json!({"begin": lost.begin.0, "end": lost.end.0, "what": lost.what}));
+        let lost = lost.map(|lost| {
+            let (begin, end, bytes) = (lost.begin.0, lost.end.0, lost.bytes());
+            json!({"begin": begin, "end": end, "bytes": bytes, "what": lost.what})
+        });
         json!({
             "begin": found.begin.0,
             "end": found.end.0,
@@ -130,7 +132,8 @@ impl Checked {
         writeln!(out, "proof     {proof}: all before was on the disk once")?;
         writeln!(out, "index     {} blocks", self.index.blocks)?;
         for lost in &self.survey.lost {
-            writeln!(out, "damage    {} to {}: {}", lost.begin, lost.end, lost.what)?;
+            let (begin, end, bytes) = (lost.begin, lost.end, lost.bytes());
+            writeln!(out, "damage    {begin} to {end}, {bytes} bytes: {}", lost.what)?;
         }
         for finding in self.snapshots.iter().chain(&self.index.findings) {
             writeln!(out, "damage    {finding}")?;

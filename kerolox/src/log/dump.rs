@@ -28,9 +28,10 @@ pub(super) fn run(args: &DumpArgs) -> Result<ExitCode, Failure> {
     for lost in &found.lost {
         if lost.end.0 > args.from && dump.left > 0 {
             let (begin, end, what) = (lost.begin.0, lost.end.0, lost.what);
+            let bytes = lost.bytes();
             dump.line(
-                || format!("{begin:>14} lost      up to {end}: {what}"),
-                || json!({"kind": "lost", "position": begin, "end": end, "what": what}),
+                || format!("{begin:>14} lost      up to {end}, {bytes} bytes: {what}"),
+                || json!({"kind": "lost", "position": begin, "end": end, "bytes": bytes, "what": what}),
             );
         }
     }

@@ -6,8 +6,6 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use kerolox_server::HandOverError;
-
 use super::{OfServer, written};
 use crate::config;
 use crate::exit::Failure;
@@ -22,11 +20,7 @@ pub(super) fn run(args: &OfServer) -> Result<ExitCode, Failure> {
     if !options.data_dir.join("kerolox").is_file() {
         return Err(Failure::unusable(format!("{dir} is no data directory of Kerolox")));
     }
-    let left = kerolox_server::hand_over(&options).map_err(|why| match &why {
-        HandOverError::Start(start) => Failure::start(start),
-        HandOverError::Leave(_) => Failure::other(why),
-        HandOverError::Unguarded { .. } => Failure::unusable(why),
-    })?;
+    let left = kerolox_server::hand_over(&options).map_err(|why| Failure::hand_over(&why))?;
     let mut out = io::stdout().lock();
     written(match left {
         Some(amount) => writeln!(

@@ -121,7 +121,8 @@ fn say(
     let (count, end) = (keeper.blocks.begins().len(), keeper.position());
     writeln!(out, "index     {count} blocks, up to {end}; a server makes the next ones")?;
     for lost in lost {
-        writeln!(out, "damage    {} to {}: {}", lost.begin, lost.end, lost.what)?;
+        let (begin, end, bytes) = (lost.begin, lost.end, lost.bytes());
+        writeln!(out, "damage    {begin} to {end}, {bytes} bytes: {}", lost.what)?;
     }
     for oddity in oddities {
         writeln!(out, "damage    {oddity}")?;

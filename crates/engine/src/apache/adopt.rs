@@ -15,13 +15,13 @@ use std::path::{Path, PathBuf};
 use kerolox_log::PhysicalOffset;
 use kerolox_log::adopted::{Adopted, Run};
 use kerolox_log::disk::Disk;
-use kerolox_log::files::Files;
-use kerolox_log::handover::{self, Left, Mark};
+use kerolox_log::files::{DIR, Files};
+use kerolox_log::handover::{self, GUARD, Left, Mark};
 use kerolox_log::identity::Identity;
 use kerolox_log::index::lookup::Blocks;
 use kerolox_log::limits::{QUEUE_OFFSET_MAX, QUEUES_MAX};
 use kerolox_log::recover::RecoverError;
-use kerolox_log::recover::unsealed::{self, Found, Guide};
+use kerolox_log::recover::unsealed::{self, Found, Told, Watch};
 use kerolox_protocol::names::{
     SCHEDULE_TOPIC, STATE_TOPIC, check_topic, is_system_group, is_system_topic,
 };
@@ -58,6 +58,11 @@ pub enum AdoptError {
     )]
     Unclear { dir: PathBuf, trace: &'static str },
     #[error(
+        "{why}, and its copy is no better: they say what Kerolox left to Apache's broker, and without them nobody can tell what that broker wrote since, nor whether it cut the log. Nothing is changed. If no other broker had {dir} since Kerolox was stopped, make an empty file {dir}/{DIR}/{GUARD} and start again: nothing is lost then. Else let Apache's broker go on with {dir}, or restore it from a backup",
+        dir = dir.display()
+    )]
+    Mark { why: io::Error, dir: PathBuf },
+    #[error(
         "Apache's broker has cut the log before {end}, where Kerolox had left it: it could not read all before, and stored other messages there. Nothing is changed. Let that broker go on with the directory, or restore it from a backup"
     )]
     Cut { end: PhysicalOffset },
@@ -91,16 +96,11 @@ pub struct Adoption {
 
 /// Follows the search for what Apache's broker wrote.
 struct Watcher<'a> {
-    queues: &'a ConsumeQueues<'a>,
     written: HashSet<(String, i32)>,
     progress: &'a mut dyn FnMut(u64, u64),
 }
 
-impl Guide for Watcher<'_> {
-    fn named(&mut self, behind: PhysicalOffset) -> io::Result<Option<PhysicalOffset>> {
-        self.queues.next_named(behind)
-    }
-
+impl Watch for Watcher<'_> {
     fn record(&mut self, record: &View<'_>) {
         let at = (record.topic.to_owned(), record.queue_id);
         self.written.insert(at);
@@ -136,10 +136,11 @@ impl Adoption {
         forget_blocks(files, data_dir, identity, mark.end)?;
 
         let checkpoint = checkpoint::read(disk, data_dir)?;
-        let mut watcher = Watcher { queues: &consume_queues, written: HashSet::new(), progress };
+        let mut watcher = Watcher { written: HashSet::new(), progress };
         // That broker may have deleted more than was there.
         let from = mark.end.max(files.first().unwrap_or_default());
-        let found = unsealed::find(files, from, checkpoint, stopped, &mut watcher)?;
+        let told = Told { from, checkpoint, stopped, named: consume_queues.last_named()? };
+        let found = unsealed::find(files, &told, &mut watcher)?;
         let written = watcher.written;
         Adopted::check(kept().count() + found.runs.len() + 1)?;
         let (end, cut) = unsealed::end_with(files, data_dir, found.synced, found.end)?;
@@ -235,7 +236,11 @@ pub fn touched(files: &Files, data_dir: &Path) -> Result<Option<Mark>, AdoptErro
     if handover::is_guarded(disk, data_dir)? {
         return Ok(None);
     }
-    if let Some(mark) = Mark::read(disk, data_dir)? {
+    let mark = Mark::read(disk, data_dir).map_err(|why| match why.kind() {
+        io::ErrorKind::InvalidData => AdoptError::Mark { why, dir: data_dir.to_owned() },
+        _ => AdoptError::Io(why),
+    })?;
+    if let Some(mark) = mark {
         return Ok(if is_untouched(files, data_dir, &mark)? { None } else { Some(mark) });
     }
     // A directory that is new, or from before there were guards; unless somebody took the guard away.

@@ -89,8 +89,34 @@ pub fn amount(state: &State) -> Amount {
     queues.fold(Amount::default(), add)
 }
 
-/// Leaves the directory, whose log ends at `end`: all of it is synced, and nobody writes it any more.
+impl LeaveError {
+    /// The operating system's error behind this one, if there is one.
+    pub fn io(&self) -> Option<&io::Error> {
+        match self {
+            LeaveError::Io(source) => Some(source),
+            _ => None,
+        }
+    }
+}
+
+/// Leaves the directory, whose log ends at `end`: all of it is synced, and nobody writes it any more. After an
+/// error it is ours as before.
 pub fn leave(
+    blocks: &Blocks,
+    data_dir: &Path,
+    state: &State,
+    end: PhysicalOffset,
+    terms: &Terms,
+) -> Result<(), LeaveError> {
+    let left = write_all(blocks, data_dir, state, end, terms);
+    if left.is_err() {
+        // Where the disk is full the next start needs the room.
+        let _ = queues::forget(&**blocks.files().disk(), data_dir);
+    }
+    left
+}
+
+fn write_all(
     blocks: &Blocks,
     data_dir: &Path,
     state: &State,

@@ -1,7 +1,7 @@
 //! Apache's consume queues: for each queue, files of entries of 20 bytes that say where its messages are.
 //!
-//! Read when a directory is taken over: how long a queue is of which no message is left, and where a
-//! record stands behind damage. Written when it is handed over, of all messages that are left: what that
+//! Read when a directory is taken over: how long a queue is of which no message is left, and up to where the
+//! log was read. Written when it is handed over, of all messages that are left: what that
 //! broker derives by itself it takes of the last ten log files alone, and of topics that are gone.
 //!
 //! `consumequeue/TOPIC/QUEUE/` and the byte position of the file's first entry among all of the queue, in 20
@@ -75,41 +75,31 @@ impl<'a> ConsumeQueues<'a> {
 
     /// All queues, and the next offset of each.
     pub fn ends(&self) -> io::Result<BTreeMap<Key, i64>> {
-        let end = |queue: &Key| Ok((queue.clone(), self.end(queue)?));
+        let end = |queue: &Key| {
+            let end = self.end(queue)?.0;
+            let end = i64::try_from(end).map_or(0, |end| end.min(QUEUE_OFFSET_MAX));
+            Ok((queue.clone(), end))
+        };
         self.files.keys().map(end).collect()
     }
 
-    fn end(&self, queue: &Key) -> io::Result<i64> {
-        let files = self.files.get(queue).map_or(&[][..], Vec::as_slice);
-        let Some((base, size)) = files.last() else { return Ok(0) };
-        let file = self.file(queue, *base)?;
-        let filled = first_not(size / ENTRY, |at| Ok(entry(&*file, at)?.is_there()))?;
-        let end = base / ENTRY + filled;
-        Ok(i64::try_from(end).map_or(0, |end| end.min(QUEUE_OFFSET_MAX)))
+    /// The highest position that is the last one of any queue.
+    pub fn last_named(&self) -> io::Result<PhysicalOffset> {
+        let mut last = 0;
+        for queue in self.files.keys() {
+            last = last.max(self.end(queue)?.1);
+        }
+        Ok(PhysicalOffset(last))
     }
 
-    /// The first position behind another that any queue names.
-    pub fn next_named(&self, behind: PhysicalOffset) -> io::Result<Option<PhysicalOffset>> {
-        let mut next: Option<u64> = None;
-        for (queue, files) in &self.files {
-            let before = |raw: Raw| raw.is_there() && raw.position <= behind.0;
-            // The last file whose first entry is not behind it.
-            let from = first_not(files.len() as u64, |at| {
-                Ok(before(entry(&*self.file(queue, files[at as usize].0)?, 0)?))
-            })?;
-            for (base, size) in files.iter().skip((from as usize).saturating_sub(1)).take(2) {
-                let file = self.file(queue, *base)?;
-                let at = first_not(size / ENTRY, |at| Ok(before(entry(&*file, at)?)))?;
-                if at < size / ENTRY {
-                    let raw = entry(&*file, at)?;
-                    if raw.is_there() && next.is_none_or(|next| raw.position < next) {
-                        next = Some(raw.position);
-                    }
-                    break;
-                }
-            }
-        }
-        Ok(next.map(PhysicalOffset))
+    /// A queue's next offset, and the position that its last entry names.
+    fn end(&self, queue: &Key) -> io::Result<(u64, u64)> {
+        let files = self.files.get(queue).map_or(&[][..], Vec::as_slice);
+        let Some((base, size)) = files.last() else { return Ok((0, 0)) };
+        let file = self.file(queue, *base)?;
+        let filled = first_not(size / ENTRY, |at| Ok(entry(&*file, at)?.is_there()))?;
+        let last = filled.checked_sub(1).map(|at| entry(&*file, at)).transpose()?;
+        Ok((base / ENTRY + filled, last.map_or(0, |raw| raw.position)))
     }
 
     fn file(&self, (topic, queue): &Key, base: u64) -> io::Result<std::sync::Arc<dyn DiskFile>> {
@@ -349,12 +339,9 @@ mod tests {
             let queues = ConsumeQueues::open(&disk, Path::new(DATA_DIR)).unwrap();
             assert_eq!(queues.ends().unwrap()[&("t".to_owned(), 3)], next, "{min} {next}");
             assert_eq!(files(&disk), names, "{min} {next}");
-            if let Some(last) = messages.last() {
-                let at = PhysicalOffset(1000 + 100 * *last as u64);
-                let named = queues.next_named(PhysicalOffset(at.0 - 1)).unwrap();
-                assert_eq!(named, Some(at), "{min} {next}");
-            }
-            assert_eq!(queues.next_named(PhysicalOffset(1 << 40)).unwrap(), None);
+            let last = messages.last().filter(|last| **last == next - 1);
+            let named = last.map_or(1, |last| 1000 + 100 * *last as u64);
+            assert_eq!(queues.last_named().unwrap().0, named, "{min} {next}");
         }
     }
 
@@ -377,6 +364,6 @@ mod tests {
         let disk = FaultDisk::default();
         let queues = ConsumeQueues::open(&disk, Path::new(DATA_DIR)).unwrap();
         assert!(queues.ends().unwrap().is_empty());
-        assert_eq!(queues.next_named(PhysicalOffset(0)).unwrap(), None);
+        assert_eq!(queues.last_named().unwrap(), PhysicalOffset(0));
     }
 }

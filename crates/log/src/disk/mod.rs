@@ -11,7 +11,7 @@ pub mod record;
 pub mod slow;
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// How a file is opened.
@@ -157,6 +157,28 @@ pub fn write_new<T>(
 pub fn remove_temporary(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
     let names = disk.list(dir)?.into_iter().map(|entry| entry.name);
     names.filter(|name| name.ends_with(".tmp")).try_for_each(|name| disk.remove(&dir.join(name)))
+}
+
+/// Reads what is kept in two copies: the first that can be read and decoded. `None`: neither is there. An error
+/// names its file.
+pub fn read_either<T>(
+    disk: &dyn Disk,
+    paths: [PathBuf; 2],
+    max: usize,
+    decode: impl Fn(&[u8]) -> io::Result<T>,
+) -> io::Result<Option<T>> {
+    let mut first_bad = None;
+    for path in paths {
+        match read_whole(disk, &path, max).and_then(|bytes| decode(&bytes)) {
+            Err(why) if why.kind() == io::ErrorKind::NotFound => {}
+            Err(why) => {
+                let why = io::Error::new(why.kind(), format!("{}: {why}", path.display()));
+                first_bad = first_bad.or(Some(why));
+            }
+            Ok(good) => return Ok(Some(good)),
+        }
+    }
+    first_bad.map_or(Ok(None), Err)
 }
 
 /// Reads a whole file of at most `max` bytes.

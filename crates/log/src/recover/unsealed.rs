@@ -5,8 +5,9 @@
 //! of such a run, into a [`Replay`].
 //!
 //! Without seals nothing proves where the log ended but the time in that broker's `checkpoint`: all records
-//! up to it were on the disk. A bad record before it is damage, and the walk goes on where a queue of that
-//! broker names the next record, or with the next file; behind it, it is the end.
+//! up to it were on the disk. A bad record before it is damage, and the walk goes on at the next record that
+//! says where it stands, and stands there, with a body of the CRC that it names ([`next_record`]); behind it, it
+//! is the end.
 
 use std::io;
 use std::path::Path;
@@ -17,6 +18,7 @@ use kerolox_protocol::record::{
     sys_flag, write_blank,
 };
 
+use super::search::{Pattern, search};
 use super::window::Window;
 use super::{
     Cut, LOST_MAX, Lost, RecoverError, Replay, Walk, clear_behind, failed, fill_up, rewrite,
@@ -46,8 +48,7 @@ fn next<'a>(
     at: PhysicalOffset,
 ) -> Result<Next<'a>, RecoverError> {
     let room = files.file_size() - at.0 % files.file_size();
-    let head = window.bytes(at, BLANK_SIZE)?.and_then(peek);
-    if head.is_some_and(|(size, magic)| magic == MAGIC_BLANK && u64::from(size) == room) {
+    if window.bytes(at, BLANK_SIZE)?.is_some_and(|head| is_blank(head, room)) {
         return Ok(Next::Blank(at.plus(room)));
     }
     match window.record(at, 0)? {
@@ -56,6 +57,11 @@ fn next<'a>(
         Some(record) => Ok(Next::Damaged(record)),
         None => Ok(Next::Bad),
     }
+}
+
+/// Whether the blank stands here that fills the `room` left in a file.
+fn is_blank(head: &[u8], room: u64) -> bool {
+    peek(head).is_some_and(|(size, magic)| magic == MAGIC_BLANK && u64::from(size) == room)
 }
 
 /// What Apache's broker wrote.
@@ -70,25 +76,30 @@ pub struct Found {
     pub lost: Vec<Lost>,
 }
 
-/// Helps to find it.
-pub trait Guide {
-    /// Where the next record behind a position stands, as far as somebody knows.
-    fn named(&mut self, behind: PhysicalOffset) -> io::Result<Option<PhysicalOffset>>;
+/// What that broker says of what it wrote.
+#[derive(Debug, Clone, Copy)]
+pub struct Told {
+    /// Where it went on.
+    pub from: PhysicalOffset,
+    /// All records stored before, in ms, were on the disk.
+    pub checkpoint: i64,
+    /// It was stopped, so that all were.
+    pub stopped: bool,
+    /// The highest position that one of its queues names.
+    pub named: PhysicalOffset,
+}
+
+/// Sees what is found.
+pub trait Watch {
     /// A record of a run.
     fn record(&mut self, record: &View<'_>);
     /// Bytes read, and to read at most.
     fn progress(&mut self, done: u64, total: u64);
 }
 
-/// Finds what Apache's broker wrote from a position on. `checkpoint`: all records stored before, in ms,
-/// were on the disk. `stopped`: it was stopped, so that all were. Changes nothing.
-pub fn find(
-    files: &Files,
-    from: PhysicalOffset,
-    checkpoint: i64,
-    stopped: bool,
-    guide: &mut dyn Guide,
-) -> Result<Found, RecoverError> {
+/// Finds what Apache's broker wrote. Changes nothing.
+pub fn find(files: &Files, told: &Told, watch: &mut dyn Watch) -> Result<Found, RecoverError> {
+    let &Told { from, checkpoint, stopped, named } = told;
     let mut window = Window::new(files, from);
     let mut found =
         Found { runs: Vec::new(), end: from, synced: from, records: 0, lost: Vec::new() };
@@ -96,14 +107,14 @@ pub fn find(
     let total = last.saturating_sub(from.0);
     let (mut at, mut begin, mut time) = (from, from, i64::MIN);
     loop {
-        guide.progress(at.0 - from.0, total);
+        watch.progress(at.0 - from.0, total);
         // Where the next one stands, if this one's frame is whole.
         let mut framed = None;
         let stored = match next(files, &mut window, at)? {
             Next::Record(record) => {
                 let size = record.bytes.len();
                 refuse_too_large(at, size)?;
-                guide.record(&record);
+                watch.record(&record);
                 Some((record.store_timestamp, size))
             }
             Next::Blank(behind) => {
@@ -130,7 +141,17 @@ pub fn find(
             continue;
         }
         let proven = stopped || time < checkpoint;
-        let behind = if proven { go_on(files, at, framed, guide)? } else { None };
+        let behind = if proven {
+            // Behind the end that broker leaves what it had cut once: records that no queue names, and that
+            // are older than those before the end.
+            let is_live = |record: &View<'_>| {
+                record.physical_offset <= named.0 || record.store_timestamp >= time
+            };
+            let to_the_end = PhysicalOffset(u64::MAX);
+            next_record(files, framed.unwrap_or(at.plus(1)), to_the_end, &is_live)?
+        } else {
+            None
+        };
         found.runs.push(Run { begin, end: at });
         let Some(behind) = behind else {
             if time < checkpoint && found.records > 0 {
@@ -174,34 +195,65 @@ fn lose(lost: &mut Vec<Lost>, begin: PhysicalOffset, end: PhysicalOffset, what: 
     }
 }
 
-/// Records that queues name behind one damaged place and that are damaged, too, before the next file is taken:
-/// each is looked for in every queue.
-const NAMED_MAX: usize = 100;
-
-/// Where a good record stands behind damage: behind the damaged one's frame, at a place that a queue names, or
-/// at the begin of a file.
-fn go_on(
+/// Where the next record stands that can be believed without a seal, at or behind `from` and before `until`.
+///
+/// A message may hold bytes like those of a record, but not of one that names the place where they come to
+/// stand. Whoever tries to make such ones cannot make this slow: of a file, no more bytes are looked at than it has.
+fn next_record(
     files: &Files,
-    at: PhysicalOffset,
-    framed: Option<PhysicalOffset>,
-    guide: &mut dyn Guide,
+    from: PhysicalOffset,
+    until: PhysicalOffset,
+    is_live: &dyn Fn(&View<'_>) -> bool,
 ) -> Result<Option<PhysicalOffset>, RecoverError> {
-    let mut behind = at;
-    for tried in 0.. {
-        let by_queue = if tried < NAMED_MAX { guide.named(behind) } else { Ok(None) };
-        let by_queue = by_queue.map_err(failed("reading the consume queues"))?;
-        let mut bases = files.bases().into_iter().map(PhysicalOffset);
-        let by_file = bases.find(|base| *base > behind);
-        let by_frame = framed.filter(|framed| *framed > behind);
-        let all = by_frame.into_iter().chain(by_queue).chain(by_file);
-        let Some(next_one) = all.min() else { return Ok(None) };
-        let mut window = Window::new(files, next_one);
-        if let Next::Record(_) = next(files, &mut window, next_one)? {
-            return Ok(Some(next_one));
+    let file_size = files.file_size();
+    // Nothing before is looked at.
+    let mut skip = from;
+    let (mut base, mut looked_at) = (0, 0);
+    let pattern = Pattern { find: &next_magic, at: 4, head: HEAD_SIZE };
+    search(files, from, until, &pattern, &mut |found| {
+        let at = found.position;
+        let place = at.0 % file_size;
+        if at.0 - place != base {
+            (base, looked_at) = (at.0 - place, 0);
         }
-        behind = next_one;
-    }
-    Ok(None)
+        if at < skip {
+            return Ok(None);
+        }
+        let Some(size) = size_of(found.head, at) else {
+            let room = file_size - place;
+            // What stands behind a blank was cut once.
+            if is_blank(found.head, room) {
+                skip = at.plus(room);
+            }
+            return Ok(None);
+        };
+        refuse_too_large(at, size)?;
+        looked_at += size as u64;
+        if looked_at > file_size {
+            return Ok(None);
+        }
+        let Some(bytes) = found.bytes(size)? else { return Ok(None) };
+        match View::parse(&bytes) {
+            Ok(record) if record.has_sound_body() && is_live(&record) => Ok(Some(at)),
+            // Its frame is whole.
+            Ok(_) => {
+                skip = at.plus(size as u64);
+                Ok(None)
+            }
+            Err(_) => Ok(None),
+        }
+    })
+}
+
+/// Where the next magic of a record or a blank stands.
+fn next_magic(bytes: &[u8]) -> Option<usize> {
+    let [record, ..] = MAGIC_V1.to_be_bytes();
+    let [blank, ..] = MAGIC_BLANK.to_be_bytes();
+    let is_magic = |at: &usize| {
+        let word = bytes[*at..].first_chunk().map(|bytes| u32::from_be_bytes(*bytes));
+        word.is_some_and(|word| [MAGIC_V1, MAGIC_V2, MAGIC_BLANK].contains(&word))
+    };
+    memchr::memchr2_iter(record, blank, bytes).find(is_magic)
 }
 
 /// Makes `end` the end of the log: what stands behind is set aside and cleared; what may be in the page
@@ -271,7 +323,9 @@ impl Walk<'_> {
                 }
                 Next::Bad => {
                     let file_size = self.files.file_size();
-                    PhysicalOffset((at.0 / file_size + 1) * file_size)
+                    let file_end = PhysicalOffset((at.0 / file_size + 1) * file_size);
+                    let until = file_end.min(run.end);
+                    next_record(self.files, at.plus(1), until, &|_| true)?.unwrap_or(file_end)
                 }
             };
             let behind = behind.min(run.end);
