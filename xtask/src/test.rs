@@ -32,7 +32,7 @@ pub(crate) struct Options {
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
 enum Ring {
-    /// Tests of the crates: cargo test
+    /// Tests of the crates, but for those of the real process
     Unit,
     /// Seeded simulation of a broker with a lying disk
     Sim,
@@ -168,14 +168,18 @@ impl Run<'_> {
         }
     }
 
+    /// The tests of the real process are left to its ring, which runs them against the release binary. The package
+    /// stays selected there and here: with others, dependencies have other features, and are compiled once more.
     fn unit(&self) -> Result<()> {
+        let tests = test_targets(&members(&self.root.join("crates"))?)?;
         if process::exists("cargo-nextest", "--version") {
-            let mut tests = self.cargo(&["nextest", "run", "--workspace"]);
-            process::run(tests.args(SIM_LATER))?;
-            return process::run(&mut self.cargo(&["test", "--workspace", "--doc"]));
+            let mut nextest = self.cargo(&["nextest", "run", "--workspace", "--lib", "--bins"]);
+            process::run(nextest.args(SIM_LATER).args(tests))?;
+        } else {
+            let args = ["test", "--workspace", "--no-fail-fast", "--lib", "--bins"];
+            process::run(self.cargo(&args).args(SIM_LATER).args(tests))?;
         }
-        let mut tests = self.cargo(&["test", "--workspace", "--no-fail-fast"]);
-        process::run(tests.args(SIM_LATER))
+        process::run(self.cargo(&["test", "--workspace", "--doc"]).args(SIM_LATER))
     }
 
     fn sim(&self) -> Result<()> {
@@ -188,12 +192,11 @@ impl Run<'_> {
 
     fn process(&self) -> Result<()> {
         let binary = self.binary.as_ref().context("there is no binary to test")?;
-        // The tests are those of the unit ring; the binary is the release's. cargo calls it an
-        // error if the pattern fits no file.
-        if self.root.join("kerolox/tests").is_dir() {
-            let mut tests = self.cargo(&["test", "-p", "kerolox", "--no-fail-fast", "--test", "*"]);
-            process::run(tests.env(workspace::BINARY_VARIABLE, binary))?;
-        }
+        let tests = test_targets(&[self.root.join("kerolox")])?;
+        let args = ["test", "--workspace", "--no-fail-fast"];
+        let mut tests_of_process = self.cargo(&args);
+        tests_of_process.args(SIM_LATER).args(tests).env(workspace::BINARY_VARIABLE, binary);
+        process::run(&mut tests_of_process)?;
         for async_flush in [false, true] {
             let lost_nothing = kill::rounds(binary, KILL_ROUNDS, async_flush)?;
             anyhow::ensure!(lost_nothing, "kill -9: the messages are not as acknowledged");
@@ -264,4 +267,27 @@ impl Run<'_> {
         }
         command
     }
+}
+
+/// The packages in a folder.
+fn members(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(folder).with_context(|| folder.display().to_string())?;
+    entries.map(|entry| Ok(entry?.path())).collect()
+}
+
+/// `--test NAME` for each file of tests that packages have.
+fn test_targets(packages: &[PathBuf]) -> Result<Vec<String>> {
+    let mut args = Vec::new();
+    for tests in packages.iter().map(|package| package.join("tests")).filter(|dir| dir.is_dir()) {
+        for path in members(&tests)? {
+            if let (Some("rs"), Some(name)) = (extension(&path), path.file_stem()) {
+                args.extend(["--test".to_owned(), name.to_string_lossy().into_owned()]);
+            }
+        }
+    }
+    Ok(args)
+}
+
+fn extension(path: &Path) -> Option<&str> {
+    path.extension()?.to_str()
 }
