@@ -206,6 +206,12 @@ async fn the_name_server_has_keys_of_its_own() {
     assert_eq!(value(&connection, GET_NAMES, "listenPort").await.unwrap(), port);
     assert_eq!(value(&connection, GET_NAMES, "brokerName").await, None);
     assert_eq!(value(&connection, GET, "orderMessageEnable").await, None);
+    // Each has its own, though they share a process.
+    let reply =
+        tell(&connection, UPDATE_NAMES, &[], b"orderMessageEnable=false\nfileReservedTime=1").await;
+    refused(&reply, 29, "fileReservedTime is the broker's key: use updateBrokerConfig");
+    refused(&update(&connection, "orderMessageEnable=false").await, 29, "the name server's key");
+    assert_eq!(value(&connection, GET_NAMES, "orderMessageEnable").await.unwrap(), "true");
     server.stop();
 }
 

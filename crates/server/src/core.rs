@@ -468,7 +468,9 @@ impl Core {
             }
             CoreRequest::Names(origin, request) => self.handle_names(origin, request, now),
             CoreRequest::Process(origin, question) => self.questions.push((origin, question)),
-            CoreRequest::Change(origin, body) => self.change_settings(origin, &body, now),
+            CoreRequest::Change { origin, names, body } => {
+                self.change_settings(origin, names, &body, now);
+            }
             #[cfg(debug_assertions)]
             CoreRequest::PanicInEngine(_) => panic!("asked for by a test"),
         }
@@ -511,11 +513,11 @@ impl Core {
     }
 
     /// 25, 318.
-    fn change_settings(&mut self, origin: Origin, body: &[u8], now: i64) {
+    fn change_settings(&mut self, origin: Origin, names: bool, body: &[u8], now: i64) {
         if self.engine.refuse_change(origin, &mut self.output) {
             return;
         }
-        let checked = self.settings.check(body).and_then(|changes| {
+        let checked = self.settings.check(body, names).and_then(|changes| {
             self.settings.fits(&changes, self.engine.log.file_size()).map(|()| changes)
         });
         let changes = match checked {

@@ -21,7 +21,11 @@ pub enum CoreRequest {
     Names(Origin, names::Request),
     Process(Origin, Question),
     /// 25, 318: properties.
-    Change(Origin, Bytes),
+    Change {
+        origin: Origin,
+        names: bool,
+        body: Bytes,
+    },
     #[cfg(debug_assertions)]
     PanicInEngine(Origin),
 }
@@ -33,7 +37,7 @@ impl CoreRequest {
             CoreRequest::Broker(incoming) => &incoming.origin,
             CoreRequest::Names(origin, _)
             | CoreRequest::Process(origin, _)
-            | CoreRequest::Change(origin, _) => origin,
+            | CoreRequest::Change { origin, .. } => origin,
             #[cfg(debug_assertions)]
             CoreRequest::PanicInEngine(origin) => origin,
         }
@@ -94,7 +98,7 @@ pub fn decode(bytes: &Bytes, connection: &Origin, roles: Roles) -> Result<Decode
             );
             return refused(Reply::refuse(response::INVALID_PARAMETER, remark));
         }
-        return Ok(Decoded::Request(CoreRequest::Change(origin, body)));
+        return Ok(Decoded::Request(CoreRequest::Change { origin, names: of_names, body }));
     }
     if let Some(question) = Question::decode(&frame) {
         return Ok(Decoded::Request(CoreRequest::Process(origin, question)));

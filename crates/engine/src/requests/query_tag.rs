@@ -72,9 +72,9 @@ impl Search {
     /// Looks at some entries in memory; false if there are no more.
     fn step(&mut self, engine: &Engine) -> bool {
         let topic = engine.state.topics.by_name(&self.header.topic);
-        let Some((topic, (queue, state))) = topic
-            .and_then(|topic| Some((topic, topic.used_queues().find(|(id, _)| *id >= self.queue)?)))
-        else {
+        let Some((topic, (queue, state))) = topic.and_then(|topic| {
+            Some((topic, topic.used_queues().find(|(id, _)| *id >= self.queue)?))
+        }) else {
             return false;
         };
         let (min, end) = topic.range(queue);

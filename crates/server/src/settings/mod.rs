@@ -113,9 +113,13 @@ impl Settings {
         values
     }
 
-    /// Checks a change of several keys, and gives each with what is to be kept of it; `None`: what was
-    /// configured holds again.
-    pub fn check(&self, body: &[u8]) -> Result<Vec<(&'static str, Option<Setting>)>, Refused> {
+    /// Checks a change of several keys by 25 or 318 (`names`), and gives each with what is to be kept of it; `None`:
+    /// what was configured holds again.
+    pub fn check(
+        &self,
+        body: &[u8],
+        names: bool,
+    ) -> Result<Vec<(&'static str, Option<Setting>)>, Refused> {
         let wrong = |why: String| Refused(response::SYSTEM_ERROR, why);
         let text = std::str::from_utf8(body)
             .map_err(|_| wrong("string2Properties error: the body is not UTF-8".to_owned()))?;
@@ -124,6 +128,17 @@ impl Settings {
         let mut changes = Vec::new();
         for (name, (_, value)) in &pairs {
             let key = changeable(name, self.roles)?;
+            // Where both roles are here, each has its request.
+            if self.roles.broker && self.roles.names && !is_listed(key, names) {
+                let (is_of, command) = match names {
+                    true => ("the broker's", "updateBrokerConfig"),
+                    false => ("the name server's", "updateNamesrvConfig"),
+                };
+                return Err(Refused(
+                    response::INVALID_PARAMETER,
+                    format!("{name} is {is_of} key: use {command}. Nothing was changed"),
+                ));
+            }
             let value = value.trim();
             let invalid = |want: String| {
                 Refused(
@@ -177,9 +192,7 @@ impl Settings {
 
     /// The body of the answers to 26 and 319 (`names`): lines sorted by key, as bytes.
     pub fn listing(&self, names: bool) -> String {
-        let classes = if names { NAMES_CLASSES } else { BROKER_CLASSES };
-        let is_listed = |key: &Key| key.is_of(classes) || (!names && key.classes.is_empty());
-        let mut rows = rows(&self.now(), is_listed);
+        let mut rows = rows(&self.now(), |key| is_listed(key, names));
         rows.sort_by_key(|row| row.key.name);
         let mut text = String::new();
         for Row { key, value, .. } in rows {
@@ -214,6 +227,12 @@ pub fn rows(values: &Values, wanted: impl Fn(&Key) -> bool) -> Vec<Row> {
         Row { key, value: values.text(key.name).to_owned(), origin }
     });
     rows.filter(|row| !row.value.is_empty()).collect()
+}
+
+/// Whether 26, or 319 (`names`), tells a key, and 25 or 318 may change it. Kerolox's own are the broker's.
+fn is_listed(key: &Key, names: bool) -> bool {
+    let classes = if names { NAMES_CLASSES } else { BROKER_CLASSES };
+    key.is_of(classes) || (!names && key.classes.is_empty())
 }
 
 /// The key, if it may be changed while the server runs.

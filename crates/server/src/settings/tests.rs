@@ -18,7 +18,7 @@ fn settings(pairs: &[(&str, &str)]) -> Settings {
 
 /// What the log would hold.
 fn change(settings: &mut Settings, body: &str) -> Result<BTreeMap<String, Setting>, Refused> {
-    let changes = settings.check(body.as_bytes())?;
+    let changes = settings.check(body.as_bytes(), false)?;
     settings.change(changes, 8);
     Ok(settings.changed.clone())
 }
@@ -61,7 +61,7 @@ fn what_cannot_be_changed_is_refused_as_a_whole() {
         assert!(was == code && remark.contains(why), "{body:?}: {was} {remark}");
         assert!(running.now().flag("traceOn"), "{body:?} changed something");
     }
-    let large = running.check(b"maxMessageSize=2000000").unwrap();
+    let large = running.check(b"maxMessageSize=2000000", false).unwrap();
     assert!(running.fits(&large, 1 << 20).is_err());
     assert!(running.fits(&large, 4 << 20).is_ok());
 }
@@ -69,7 +69,9 @@ fn what_cannot_be_changed_is_refused_as_a_whole() {
 #[test]
 fn lists_are_properties_that_java_reads() {
     let mut running = settings(&[("brokerName", "a"), ("listenPort", "5")]);
-    change(&mut running, "orderMessageEnable=true\nbrokerPermission=4").unwrap();
+    change(&mut running, "brokerPermission=4").unwrap();
+    let changes = running.check(b"orderMessageEnable=true", true).unwrap();
+    running.change(changes, 8);
     let broker = running.listing(false);
     let names = running.listing(true);
     for line in ["brokerName=a", "brokerPermission=4", "listenPort=5", "kerolox.strict=false"] {
