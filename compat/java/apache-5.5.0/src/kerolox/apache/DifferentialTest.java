@@ -291,7 +291,7 @@ class DifferentialTest {
     /** Codes that docs/compatibility.md calls done. 40 and 220 are sent to clients. */
     private Set<Integer> codesThatAreNotCalled() throws Exception {
         Set<Integer> codes = new TreeSet<>();
-        for (String line : Files.readAllLines(Path.of("../../../docs/compatibility.md"))) {
+        for (String line : Files.readAllLines(Path.of(System.getProperty("basedir"), "../../../docs/compatibility.md"))) {
             var row = Pattern.compile("\\| ([\\d, –]+) \\| [^|]* \\| done.*").matcher(line);
             if (row.matches()) {
                 for (String part : row.group(1).split(",")) {
@@ -401,9 +401,10 @@ class DifferentialTest {
         }
         String query = "topic=orders key=k1 maxNum=32 beginTimestamp=0 endTimestamp=9000000000000";
         variants(Target.BROKER, 12, "query", query, null, "key=none", "key=", "topic=nosuch", "maxNum=0", "maxNum=-1", "beginTimestamp=-1", "endTimestamp=0",
-                "endTimestamp=-1", "indexType=K", "indexType=U", "indexType=OTHER", "key=k2");
+                "endTimestamp=-1", "indexType=K", "indexType=U", "indexType=T", "indexType=OTHER", "key=k2");
         broker(12, "unique", query.replace("k1", "7F00000100000000000000000000AA01") + " _UNIQUE_KEY_QUERY=true", null);
         broker(12, "unique, none", query.replace("k1", "7F00000100000000000000000000AAFF") + " _UNIQUE_KEY_QUERY=true", null);
+        variants(Target.BROKER, 12, "by tag", query.replace("k1", "a") + " indexType=T", null, "key=b", "key=none", "key=", "maxNum=1", "endTimestamp=0");
         variants(Target.BROKER, 33, "view", "offset=@first topic=orders", null, "offset=-1", "offset=1", "offset=99999999999", "topic=nosuch");
         for (int code : new int[] {30, 31, 32}) {
             variants(Target.BROKER, code, "offset", "topic=orders queueId=0" + (code == 30 ? " committed=true" : ""), null,
