@@ -1,0 +1,49 @@
+//! `kerolox admin`: commands say what is so: no group that does not read a topic, no queue that is not there,
+//! no deletion that would be refused; and errors name what is wrong.
+
+mod common;
+
+use common::admin::{fails, json, text};
+use common::call::{commit, join, make_topic, put};
+use common::{Folder, Server};
+use kerolox_client::Connection;
+use serde_json::{Value, json as value};
+
+/// A server with topic `t` of two queues and two messages in the first, and group `g`, which has read one.
+async fn start(folder: &Folder) -> (Server, Connection) {
+    let server = Server::start(folder, &[]);
+    let broker = server.connect().await;
+    make_topic(&broker, "t", 2).await;
+    put(&broker, "t", 0, "x").await;
+    put(&broker, "t", 0, "y").await;
+    text(&server, &["updateSubGroup", "-b", &server.broker(), "-g", "g"]);
+    commit(&broker, "g", "t", 0, 1).await;
+    (server, broker)
+}
+
+#[tokio::test]
+async fn lag_in_a_topic_is_that_of_groups_which_read_it() {
+    let folder = Folder::new();
+    let (server, broker) = start(&folder).await;
+    make_topic(&broker, "other", 1).await;
+    for group in ["stranger", "elsewhere"] {
+        text(&server, &["updateSubGroup", "-b", &server.broker(), "-g", group]);
+    }
+    commit(&broker, "elsewhere", "other", 0, 0).await;
+    join(&broker, "subscriber", "client", "t").await;
+    // The client is silent.
+    let lag = json(&server, &["lag", "-t", "t", "--timeout", "1"]);
+    let groups: Vec<&Value> = lag["groups"].as_array().unwrap().iter().collect();
+    let behind: Vec<_> = groups.iter().map(|row| (&row["group"], &row["behind"])).collect();
+    assert_eq!(behind, [(&value!("g"), &value!(1)), (&value!("subscriber"), &value!(2))]);
+    let none = value!({"queues": [], "groups": []});
+    assert_eq!(json(&server, &["lag", "-t", "other", "--over", "0"]), none);
+    assert_eq!(json(&server, &["lag", "-g", "g", "--over", "1"]), none);
+    assert_eq!(json(&server, &["lag", "-g", "g", "-t", "t", "--over", "1"]), none);
+    for group in ["stranger", "elsewhere", "typo"] {
+        let why = format!("group {group} has neither offsets in t nor subscribes to it");
+        fails(&server, &["lag", "-g", group, "-t", "t", "--over", "0"], 1, &why);
+    }
+    fails(&server, &["lag", "-t", "typo", "--over", "0"], 1, "No topic route info");
+    server.stop();
+}
