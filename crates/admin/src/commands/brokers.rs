@@ -241,17 +241,20 @@ pub(super) async fn consume_stats(
 ) -> Result<BrokerConsumeStats> {
     let question = BrokerConsumeStatsQuestion { is_order };
     let code = request::GET_BROKER_CONSUME_STATS;
-    Ok(admin.ask_long(address, code, &question, within).await?.json()?)
+    Ok(admin.ask_within(address, code, &question, within).await?.json()?)
 }
+
+/// As long as mqadmin waits for 317.
+const CONSUME_STATS_WAIT: Duration = Duration::from_millis(50_000);
 
 /// Options of `brokerConsumeStats`.
 #[derive(Debug, clap::Args)]
 pub struct BrokerConsumeStatsOf {
     #[arg(short = 'b', long = "brokerAddr", value_name = "HOST:PORT")]
     broker: String,
-    /// How long the answer may take
-    #[arg(short = 't', long = "timeoutMillis", value_name = "MS", default_value_t = 50_000)]
-    timeout: u64,
+    /// How long the answer may take [default: 50000, or --timeout]
+    #[arg(short = 't', long = "timeoutMillis", value_name = "MS")]
+    within: Option<u64>,
     /// Leave out queues with fewer messages behind
     #[arg(short = 'l', long = "level", value_name = "N", default_value_t = 0)]
     level: i64,
@@ -302,7 +305,8 @@ fn consume_rows(stats: BrokerConsumeStats, level: i64) -> Result<Vec<Vec<Cell>>>
 impl Run for BrokerConsumeStatsOf {
     async fn run(self, admin: &Admin, out: &mut Out) -> Result<()> {
         let broker = admin.broker(self.broker.trim()).await?;
-        let within = Duration::from_millis(self.timeout.max(1));
+        let within = self.within.map(|ms| Duration::from_millis(ms.max(1)));
+        let within = within.unwrap_or_else(|| admin.patience(CONSUME_STATS_WAIT));
         let stats = consume_stats(admin, &broker.address, self.order, within).await?;
         let total = stats.total_diff;
         let rows = consume_rows(stats, self.level)?;
@@ -524,7 +528,7 @@ impl Cleaning {
         }
         let mut done = Vec::new();
         let result = on_each(&brokers, async |broker| {
-            admin.ask_long(&broker.address, code, &(), LONG).await?;
+            admin.ask_long(&broker.address, code, &()).await?;
             done.push(broker.address.clone());
             Ok(())
         })
@@ -581,7 +585,7 @@ impl Run for DeleteExpiredCommitLog {
 /// How many messages each group has yet to read on a broker.
 pub(super) async fn behind_by_group(admin: &Admin, address: &str) -> Result<BTreeMap<String, i64>> {
     let mut behind = BTreeMap::new();
-    let stats = consume_stats(admin, address, false, LONG).await?;
+    let stats = consume_stats(admin, address, false, admin.patience(LONG)).await?;
     for (group, topics) in stats.consume_stats_list.into_iter().flatten() {
         let total: &mut i64 = behind.entry(group).or_default();
         for offsets in topics.into_iter().flat_map(|topic| topic.offset_table.into_values()) {

@@ -1,6 +1,7 @@
 //! How far groups are behind: in messages and in seconds, and whose task it is to catch up.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail};
 use bytes::Bytes;
@@ -175,7 +176,10 @@ impl Look<'_> {
                 continue;
             };
             let group = group.to_owned();
-            answers.spawn(async move { (running(&connection, &group, &client).await, client) });
+            let within = self.admin.patience(LONG);
+            answers.spawn(
+                async move { (running(&connection, &group, &client, within).await, client) },
+            );
         }
         while let Some(answer) = answers.join_next().await {
             match answer {
@@ -197,6 +201,7 @@ async fn running(
     connection: &Connection,
     group: &str,
     client: &str,
+    within: Duration,
 ) -> Option<Vec<(MessageQueue, Held)>> {
     let question = RunningInfo {
         consumer_group: group.into(),
@@ -204,7 +209,7 @@ async fn running(
         jstack_enable: false,
     };
     let code = request::GET_CONSUMER_RUNNING_INFO;
-    let reply = connection.call_within(LONG, code, &question, Bytes::new()).await;
+    let reply = connection.call_within(within, code, &question, Bytes::new()).await;
     let running: Running = reply.and_then(OwnedReply::success).ok()?.json().ok()?;
     sorted(running.mq_table).ok()
 }

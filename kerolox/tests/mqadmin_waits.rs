@@ -1,0 +1,88 @@
+//! `kerolox admin`: how long commands wait for an answer, whom they do not ask again, and how those end that
+//! go on for ever.
+
+#![expect(clippy::unwrap_used, reason = "what helps a test may fail as it does")]
+
+mod common;
+
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use common::Folder;
+use common::admin::{Done, command, run};
+use common::peer::{body, listen};
+use kerolox_protocol::remoting::codes::{names, request};
+use serde_json::json as value;
+
+/// Somebody who takes connections, and says nothing for as long as the listener lives.
+fn silent() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    (listener, address)
+}
+
+/// A command that must fail in well under the minute that it would wait unless told otherwise.
+#[track_caller]
+fn fails_soon(names: &str, args: &[&str], why: &str) -> Done {
+    let begin = Instant::now();
+    let done = run(names, args);
+    assert_eq!(done.code, 1, "{args:?}: {}", done.out);
+    assert!(done.err.contains(why), "{args:?}: {}", done.err);
+    assert!(begin.elapsed() < Duration::from_secs(20), "{args:?}: {:?}", begin.elapsed());
+    done
+}
+
+#[test]
+fn a_timeout_that_is_given_holds_for_long_answers_too() {
+    let (_silent, broker) = silent();
+    for command in ["cleanExpiredCQ", "cleanUnusedTopic", "deleteExpiredCommitLog"] {
+        fails_soon(&broker, &[command, "-b", &broker, "--timeout", "1"], "within 1s");
+    }
+    let stats = ["brokerConsumeStats", "-b", &broker, "--timeout", "1"];
+    fails_soon(&broker, &stats, "within 1s");
+    // The option of its own is the nearer one.
+    fails_soon(&broker, &[&stats[..], &["-t", "300"]].concat(), "within 300ms");
+    let folder = Folder::new();
+    let to = folder.path().to_str().unwrap();
+    let export = ["exportMetadata", "-b", &broker, "-f", to, "--timeout", "1"];
+    fails_soon(&broker, &export, "within 1s");
+    let push = ["queryMsgById", "-t", "t", "-i", "x", "-g", "g", "-d", "c", "--timeout", "1"];
+    fails_soon(&route_to(&broker), &push, "within 1s");
+}
+
+/// A name server that knows a broker there, which has every topic.
+fn route_to(broker: &str) -> String {
+    let broker = broker.to_owned();
+    listen(move |_, code, _| match code {
+        names::GET_ROUTEINFO_BY_TOPIC => body(format!(
+            r#"{{"brokerDatas":[{{"brokerAddrs":{{"0":"{broker}"}},"brokerName":"a","cluster":"c"}}],"queueDatas":[{{"brokerName":"a","perm":6,"readQueueNums":16,"writeQueueNums":16,"topicSysFlag":0}}]}}"#
+        )),
+        _ => panic!("{code} is asked"),
+    })
+}
+
+#[test]
+fn lag_waits_for_a_client_no_longer_than_it_is_told_to() {
+    let broker = listen(move |address, code, _| match code {
+        names::GET_BROKER_CLUSTER_INFO => body(format!(
+            r#"{{"brokerAddrTable":{{"a":{{"brokerAddrs":{{"0":"{address}"}},"brokerName":"a","cluster":"c"}}}},"clusterAddrTable":{{"c":["a"]}}}}"#
+        )),
+        request::GET_CONSUME_STATS => body(
+            r#"{"consumeTps":0.0,"offsetTable":{{"brokerName":"a","queueId":0,"topic":"t"}:{"brokerOffset":1,"consumerOffset":1,"lastTimestamp":0,"pullOffset":1}}}"#,
+        ),
+        request::GET_CONSUMER_CONNECTION_LIST => body(
+            r#"{"connectionSet":[{"clientAddr":"h:1","clientId":"x","language":"JAVA","version":1}]}"#,
+        ),
+        request::GET_CONSUMER_RUNNING_INFO => {
+            // Longer than the test may take: the client hangs.
+            std::thread::sleep(Duration::from_secs(120));
+            body("{}")
+        }
+        _ => panic!("{code} is asked"),
+    });
+    let begin = Instant::now();
+    let Done { code, out, err } = run(&broker, &["lag", "-g", "g", "--timeout", "1", "--json"]);
+    assert_eq!((code, &*err), (0, ""), "{out}");
+    assert!(out.contains(r#""owner":"?""#), "{out}");
+    assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
+}
