@@ -8,9 +8,11 @@ mod common;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use common::Folder;
 use common::admin::{Done, command, run};
+use common::call::{granted, make_topic, put, tell};
 use common::peer::{body, listen};
+use common::{Folder, Server};
+use kerolox_client::Connection;
 use kerolox_protocol::remoting::codes::{names, request};
 use serde_json::json as value;
 
@@ -85,4 +87,32 @@ fn lag_waits_for_a_client_no_longer_than_it_is_told_to() {
     assert_eq!((code, &*err), (0, ""), "{out}");
     assert!(out.contains(r#""owner":"?""#), "{out}");
     assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
+}
+
+#[tokio::test]
+async fn a_broker_that_does_not_answer_is_asked_for_one_queue_alone() {
+    let (_silent, gone) = silent();
+    let folder = Folder::new();
+    let server = Server::start(&folder, &[]);
+    let broker = server.connect().await;
+    make_topic(&broker, "t", 1).await;
+    put(&broker, "t", 0, "x").await;
+    let names = Connection::connect(&server.address(server.ports.namesrv)).await.unwrap();
+    let row = |name: &str| value!({"topicName": name, "perm": 6, "readQueueNums": 16, "writeQueueNums": 16});
+    let table = value!({"t": row("t"), "other": row("other")});
+    let wrapper = value!({"topicConfigTable": table, "dataVersion": {"counter": 1}});
+    let body = value!({ "topicConfigSerializeWrapper": wrapper }).to_string();
+    // Its name comes first.
+    let fields = [("brokerName", "a-gone"), ("brokerAddr", &*gone), ("brokerId", "0")];
+    let fields = [&fields[..], &[("clusterName", "DefaultCluster")]].concat();
+    granted(&tell(&names, 103, &fields, body.as_bytes()).await);
+    for command in ["printMsg", "consumeMessage"] {
+        let address = server.address(server.ports.namesrv);
+        let args = [command, "-t", "t", "--timeout", "1"];
+        let Done { out, err, .. } = fails_soon(&address, &args, "1 of 2 failed: ");
+        assert!(out.contains(" BODY: x\n"), "{command}: {out}");
+        assert_eq!(err.matches("did not answer").count(), 1, "{command}: {err}");
+        assert!(err.contains(&gone) && err.contains("queueId=0]") && err.len() < 500, "{err}");
+    }
+    server.stop();
 }

@@ -47,3 +47,15 @@ async fn lag_in_a_topic_is_that_of_groups_which_read_it() {
     fails(&server, &["lag", "-t", "typo", "--over", "0"], 1, "No topic route info");
     server.stop();
 }
+
+#[tokio::test]
+async fn a_queue_that_is_not_there_is_not_an_empty_one() {
+    let folder = Folder::new();
+    let (server, _broker) = start(&folder).await;
+    let print = |queue: &'static str| ["printMsgByQueue", "-t", "t", "-a", "broker-a", "-i", queue];
+    let why = "there is no MessageQueue [topic=t, brokerName=broker-a, queueId=2]: this broker has 2 queues";
+    fails(&server, &print("2"), 1, why);
+    fails(&server, &[&print("44")[..], &["-f", "true"]].concat(), 1, "queueId=44]");
+    assert_eq!(text(&server, &print("1")), "");
+    server.stop();
+}

@@ -313,7 +313,13 @@ pub struct Refusal {
     pub remark: String,
 }
 
-fn plain(error: Error) -> anyhow::Error {
+/// Something is wrong with one queue; its broker may well answer for others.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct BadQueue(pub String);
+
+/// An error as this program words it.
+pub(crate) fn plain(error: Error) -> anyhow::Error {
     match error {
         Error::Refused { addr, code, remark, .. } => {
             Refusal { addr: addr.to_string(), code, remark }.into()
@@ -385,7 +391,7 @@ impl Asked {
                 continue;
             }
             if let Err(error) = work(broker).await {
-                if refused_with(&error).is_none() {
+                if refused_with(&error).is_none() && !error.is::<BadQueue>() {
                     self.silent.insert(address.clone());
                 }
                 self.failed.add(address, &error);
@@ -425,7 +431,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_gives_no_answer_is_not_waited_for_again() {
-        let brokers = ["refuses", "hangs", "answers"].map(|address| Broker {
+        let brokers = ["refuses", "stuck", "hangs", "answers"].map(|address| Broker {
             cluster: String::new(),
             name: String::new(),
             id: 0,
@@ -438,17 +444,19 @@ mod tests {
                 calls.push(format!("{addr} {round}"));
                 match addr.as_str() {
                     "refuses" => Err(Refusal { addr, code: 17, remark: round.to_string() }.into()),
+                    "stuck" => Err(anyhow!(BadQueue(addr)).context(round)),
                     "hangs" => Err(anyhow!("hangs")),
                     _ => Ok(()),
                 }
             };
             asked.each(&brokers, ask).await;
         }
-        assert_eq!(calls, ["refuses 1", "hangs 1", "answers 1", "refuses 2", "answers 2"]);
-        assert_eq!((asked.answering(&brokers), asked.is_complete()), (2, false));
+        let first = ["refuses 1", "stuck 1", "hangs 1", "answers 1"];
+        assert_eq!(calls, [&first[..], &["refuses 2", "stuck 2", "answers 2"]].concat());
+        assert_eq!((asked.answering(&brokers), asked.is_complete()), (3, false));
         assert_eq!(
             asked.result().unwrap_err().to_string(),
-            "2 of 3 failed: hangs; refuses refused with code 17: 1"
+            "3 of 4 failed: hangs; refuses refused with code 17: 1; 1: stuck"
         );
     }
 }

@@ -1,20 +1,21 @@
 //! Messages printed: of a topic, of a queue, from now on.
 
 use std::collections::BTreeMap;
+use std::slice;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use kerolox_protocol::remoting::codes::response;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use super::Run;
-use crate::admin::{Admin, Failed};
+use crate::admin::{Admin, Asked, BadQueue, Broker};
 use crate::endless::until_signal;
 use crate::format::{Message, body_text, check_charset, now, parse_time, time_ms};
 use crate::lookup::json_of;
 use crate::out::Out;
-use crate::queues::{Pulled, Queue, Reading, queue_on, readable};
+use crate::queues::{Pulled, Queue, Reading, check_is_there, queue_on, readable};
 
 /// The line that mqadmin prints of a message. Without its body, that is nowhere in it.
 fn line_of(queue: &Queue, message: &Message, with_body: bool) -> String {
@@ -63,7 +64,9 @@ async fn read(
             return Ok(());
         }
         if !goes_on {
-            bail!("{queue} ended at offset {offset}, before {end} ({})", pulled.status());
+            let status = pulled.status();
+            let why = format!("{queue} ended at offset {offset}, before {end} ({status})");
+            return Err(BadQueue(why).into());
         }
         offset = pulled.next;
     }
@@ -148,16 +151,18 @@ impl Run for PrintMsg {
     async fn run(self, admin: &Admin, out: &mut Out) -> Result<()> {
         check_charset(&self.charset)?;
         let queues = readable(admin, self.topic.trim(), self.parent.as_deref()).await?;
-        let mut failed = Failed::default();
+        let mut asked = Asked::default();
         for queue in &queues {
-            if let Err(error) = self.print_queue(admin, out, queue).await {
-                failed.add(&queue.to_string(), &error.context(queue.to_string()));
-            }
+            let print = async |_: &Broker| {
+                let printed = self.print_queue(admin, out, queue).await;
+                printed.with_context(|| queue.to_string())
+            };
+            asked.each(slice::from_ref(&queue.broker), print).await;
             if out.is_closed() {
                 break;
             }
         }
-        failed.result(queues.len())
+        asked.result()
     }
 }
 
@@ -216,6 +221,7 @@ impl Run for PrintMsgByQueue {
         let topic = self.topic.trim();
         let route = admin.route(topic).await?;
         let queue = queue_on(&route, topic, self.broker.trim(), self.queue)?;
+        check_is_there(&route, &queue)?;
         let range = queue.range(admin, self.begin, self.end).await?;
         let prints = self.print.unwrap_or(!self.calculate);
         let mut counts = BTreeMap::new();
@@ -349,19 +355,19 @@ impl Run for ConsumeMessage {
     async fn run(self, admin: &Admin, out: &mut Out) -> Result<()> {
         self.check()?;
         let queues = self.queues(admin).await?;
-        let (mut left, mut failed) = (self.most, Failed::default());
+        let (mut left, mut asked) = (self.most, Asked::default());
         for queue in &queues {
             if left <= 0 || out.is_closed() {
                 break;
             }
-            match self.consume(admin, out, queue, left).await {
-                Ok(now_left) => left = now_left,
-                Err(error) => {
-                    failed.add(&queue.to_string(), &error.context(queue.to_string()));
-                }
-            }
+            let consume = async |_: &Broker| {
+                let consumed = self.consume(admin, out, queue, left).await;
+                left = consumed.with_context(|| queue.to_string())?;
+                Ok(())
+            };
+            asked.each(slice::from_ref(&queue.broker), consume).await;
         }
-        failed.result(queues.len())
+        asked.result()
     }
 }
 
