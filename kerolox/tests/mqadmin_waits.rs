@@ -5,15 +5,18 @@
 
 mod common;
 
+use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use common::admin::{Done, command, run};
-use common::call::{granted, make_topic, put, tell};
+use common::admin::{Done, admin, command, run, text};
+use common::call::{commit, granted, make_topic, put, tell};
 use common::peer::{body, listen};
 use common::{Folder, Server};
 use kerolox_client::Connection;
 use kerolox_protocol::remoting::codes::{names, request};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json as value;
 
 /// Somebody who takes connections, and says nothing for as long as the listener lives.
@@ -114,5 +117,42 @@ async fn a_broker_that_does_not_answer_is_asked_for_one_queue_alone() {
         assert_eq!(err.matches("did not answer").count(), 1, "{command}: {err}");
         assert!(err.contains(&gone) && err.contains("queueId=0]") && err.len() < 500, "{err}");
     }
+    server.stop();
+}
+
+#[tokio::test]
+async fn what_goes_on_for_ever_ends_well_when_it_is_asked_to_end() {
+    let folder = Folder::new();
+    let server = Server::start(&folder, &[]);
+    let broker = server.connect().await;
+    make_topic(&broker, "t", 1).await;
+    put(&broker, "t", 0, "x").await;
+    text(&server, &["updateSubGroup", "-b", &server.broker(), "-g", "g"]);
+    commit(&broker, "g", "t", 0, 0).await;
+    for args in [
+        &["lag", "--watch", "60"][..],
+        // What is found is no reason to end otherwise.
+        &["lag", "--watch", "60", "--over", "0"],
+        &["clusterList", "-i", "60"],
+        &["startMonitoring"],
+        &["clusterRT", "-a", "1", "-i", "60"],
+    ] {
+        for signal in [Signal::INT, Signal::TERM] {
+            let mut child = command(&server, args).stdout(Stdio::piped()).spawn().unwrap();
+            let mut line = String::new();
+            let mut out = BufReader::new(child.stdout.take().unwrap());
+            out.read_line(&mut line).unwrap();
+            kill_process(Pid::from_child(&child), signal).unwrap();
+            let status = child.wait().unwrap();
+            assert_eq!(status.code(), Some(0), "{args:?}, {signal:?}: {status} after {line}");
+        }
+    }
+    // A look that is not repeated has not seen everything.
+    let (silent, gone) = silent();
+    let mut child = command(&server, &["clusterList", "-n", &gone]).spawn().unwrap();
+    let _asked = silent.accept().unwrap();
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), None);
+    assert_eq!(admin(&server, &["clusterList"]).code, 0);
     server.stop();
 }

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::Run;
 use crate::admin::{Admin, Broker, Failed, LONG, Target, addresses, on_each};
 use crate::bodies::{ConsumeStats, Table, queue_of};
+use crate::endless::until_signal;
 use crate::format::{now, time};
 use crate::out::{Cell, Column, Out};
 
@@ -478,16 +479,23 @@ impl ClusterList {
         out.table(columns, &rows);
         failed.result(brokers.len())
     }
-}
 
-impl Run for ClusterList {
-    async fn run(self, admin: &Admin, out: &mut Out) -> Result<()> {
+    async fn rounds(&self, admin: &Admin, out: &mut Out) -> Result<()> {
         let mut rounds = Rounds::new(self.interval, self.rounds);
         loop {
             let result = self.round(admin, out).await;
             if !rounds.next(&result, out).await? {
                 return result;
             }
+        }
+    }
+}
+
+impl Run for ClusterList {
+    async fn run(self, admin: &Admin, out: &mut Out) -> Result<()> {
+        match self.interval {
+            Some(_) => until_signal(self.rounds(admin, out)).await,
+            None => self.rounds(admin, out).await,
         }
     }
 }

@@ -24,6 +24,7 @@ use super::topics::{all_topics, groups_of};
 use crate::admin::{Admin, Asked, Broker, LONG};
 use crate::bodies::{ByQueue, ConsumeStats, sorted};
 use crate::consumers::clients;
+use crate::endless::until_signal;
 use crate::format::now;
 use crate::out::{Cell, Column, Out};
 use crate::tables;
@@ -361,8 +362,8 @@ fn totals(rows: &[Row]) -> Vec<Vec<Cell>> {
     totals.into_iter().map(row).collect()
 }
 
-impl Run for Lag {
-    async fn run(self, admin: &Admin, out: &mut Out) -> Result<()> {
+impl Lag {
+    async fn rounds(&self, admin: &Admin, out: &mut Out) -> Result<()> {
         let mut rounds = Rounds::new(self.watch, self.rounds);
         loop {
             let result = self.round(admin, out).await;
@@ -376,6 +377,15 @@ impl Run for Lag {
                 }
                 _ => return Ok(()),
             }
+        }
+    }
+}
+
+impl Run for Lag {
+    async fn run(self, admin: &Admin, out: &mut Out) -> Result<()> {
+        match self.watch {
+            Some(_) => until_signal(self.rounds(admin, out)).await,
+            None => self.rounds(admin, out).await,
         }
     }
 }

@@ -15,6 +15,7 @@ use super::topics::{all_topics, groups_of, is_derived, topic_stats};
 use crate::admin::{Admin, Asked, Broker, holders};
 use crate::bodies::{ConsumeStats, queue_of};
 use crate::consumers::{clients, holders_of_group, is_absent, lag, progress, total};
+use crate::endless::until_signal;
 use crate::format::{now, time};
 use crate::out::{Cell, Column, Out};
 use crate::running::inspect;
@@ -149,6 +150,12 @@ pub struct StartMonitoring {
 
 impl Run for StartMonitoring {
     async fn run(self, admin: &Admin, out: &mut Out) -> Result<()> {
+        until_signal(self.rounds(admin, out)).await
+    }
+}
+
+impl StartMonitoring {
+    async fn rounds(&self, admin: &Admin, out: &mut Out) -> Result<()> {
         let mut rounds = 0_u64;
         while !out.is_closed() {
             rounds += 1;
