@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::admin::{fails, json, text};
+use common::admin::{fails, json, run, text};
 use common::call::{commit, join, make_topic, put};
 use common::{Folder, Server};
 use kerolox_client::Connection;
@@ -57,5 +57,37 @@ async fn a_queue_that_is_not_there_is_not_an_empty_one() {
     fails(&server, &print("2"), 1, why);
     fails(&server, &[&print("44")[..], &["-f", "true"]].concat(), 1, "queueId=44]");
     assert_eq!(text(&server, &print("1")), "");
+    server.stop();
+}
+
+#[tokio::test]
+async fn a_dry_run_does_not_promise_what_would_be_refused() {
+    let folder = Folder::new();
+    let (server, _broker) = start(&folder).await;
+    let broker = server.broker();
+    let cluster = ["-c", "DefaultCluster"];
+    for topic in ["TBW102", "SCHEDULE_TOPIC_XXXX", "DefaultCluster", "broker-a"] {
+        let delete = ["deleteTopic", "-t", topic, cluster[0], cluster[1]];
+        let why = format!("{broker} would refuse to delete topic [{topic}]");
+        fails(&server, &[&delete[..], &["--dry-run"]].concat(), 1, &why);
+        fails(&server, &delete, 1, "with code 29");
+    }
+    for group in ["TOOLS_CONSUMER", "a b"] {
+        let delete = ["deleteSubGroup", "-g", group, cluster[0], cluster[1]];
+        let why = format!("{broker} would refuse to delete subscription group [{group}]");
+        fails(&server, &[&delete[..], &["--dry-run"]].concat(), 1, &why);
+        fails(&server, &delete, 1, "with code 29");
+    }
+    for topic in ["typo", "a b"] {
+        let delete = ["deleteTopic", "-t", topic, cluster[0], cluster[1], "--dry-run"];
+        let nothing = format!("there is no topic [{topic}] on {broker}: nothing to delete\n");
+        assert_eq!(text(&server, &delete), nothing);
+    }
+    let delete = ["deleteSubGroup", "-g", "g", cluster[0], cluster[1], "--json"];
+    let would = json(&server, &[&delete[..5], &["--dry-run"]].concat());
+    let would: Vec<_> = would["brokers"][0]["topics"].as_array().unwrap().iter().collect();
+    let done = json(&server, &delete[..5]);
+    assert_eq!(would.len(), 1, "{would:?}");
+    assert_eq!(done["topics"], value!([would[0]["topic"]]));
     server.stop();
 }

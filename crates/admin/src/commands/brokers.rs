@@ -39,6 +39,11 @@ fn parse_config(text: &str) -> BTreeMap<String, String> {
     lines.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }
 
+/// Whether this is the configuration of a Kerolox: it has keys of its own.
+pub(super) fn is_kerolox(config: &BTreeMap<String, String>) -> bool {
+    config.keys().any(|key| key.starts_with("kerolox."))
+}
+
 /// Prints a configuration as mqadmin does.
 pub(super) fn print_config(config: &BTreeMap<String, String>, out: &mut Out) {
     for (key, value) in config {
@@ -46,16 +51,16 @@ pub(super) fn print_config(config: &BTreeMap<String, String>, out: &mut Out) {
     }
 }
 
-/// `key=value` as a server reads it: as a Java properties text. What has a meaning there is escaped.
-pub(super) fn property_line(key: &str, value: &str) -> String {
-    let mut line = String::new();
-    for c in key.chars() {
-        if matches!(c, '\\' | ' ' | ':' | '=' | '#' | '!') {
-            line.push('\\');
-        }
-        line.push(c);
-    }
-    line.push('=');
+/// `key=value` as a server reads it: as a Java properties text. What has a meaning there is escaped in the
+/// value, and is in no key.
+pub(super) fn property_line(key: &str, value: &str) -> Result<String> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    ensure!(!key.is_empty(), "-k is empty; give the key to set");
+    ensure!(
+        key.chars().all(is_plain),
+        "-k {key:?}: no key is called that: keys are made of letters, digits, dots, - and _"
+    );
+    let mut line = format!("{key}=");
     for c in value.chars() {
         match c {
             '\\' => line.push_str("\\\\"),
@@ -65,7 +70,7 @@ pub(super) fn property_line(key: &str, value: &str) -> String {
         }
     }
     line.push('\n');
-    line
+    Ok(line)
 }
 
 /// The brokers that are meant, slaves too: one, or every replica of a cluster.
@@ -201,12 +206,14 @@ pub struct UpdateBrokerConfig {
 impl Run for UpdateBrokerConfig {
     async fn run(self, admin: &Admin, out: &mut Out) -> Result<()> {
         let (key, value) = (self.key.trim(), self.value.trim());
-        ensure!(!key.is_empty(), "-k is empty; give the key to set");
+        let body = Bytes::from(property_line(key, value)?);
         if key == "brokerPermission" {
             let is_right = value.parse::<i32>().is_ok_and(|bits| (0..=7).contains(&bits));
-            ensure!(is_right, "brokerPermission value: {value} is invalid: give 2, 4 or 6");
+            ensure!(
+                is_right,
+                "brokerPermission value: {value} is invalid: give 0 to 7, a sum of 4 (read), 2 (write) and 1"
+            );
         }
-        let body = Bytes::from(property_line(key, value));
         let brokers = match self.all {
             Some(_) => with_slaves(admin, &self.target).await?,
             None => admin.target(&self.target).await?,
@@ -621,9 +628,13 @@ mod tests {
 
     #[test]
     fn a_line_reads_back_as_it_was_meant() {
-        assert_eq!(property_line("brokerName", "a b=c"), "brokerName=a b=c\n");
-        assert_eq!(property_line("a b", r"c:\d"), "a\\ b=c:\\\\d\n");
-        assert_eq!(property_line("k", "one\ntwo=3"), "k=one\\ntwo=3\n");
+        let line = |key: &str, value: &str| property_line(key, value).unwrap_or_default();
+        assert_eq!(line("brokerName", "a b=c"), "brokerName=a b=c\n");
+        assert_eq!(line("kerolox.a-b_c", r"c:\d"), "kerolox.a-b_c=c:\\\\d\n");
+        assert_eq!(line("k", "one\ntwo=3"), "k=one\\ntwo=3\n");
+        for key in ["", "a=b", "a b", "a:b", "#a", "a\nb", "ä"] {
+            assert!(property_line(key, "v").is_err(), "{key:?}");
+        }
     }
 
     #[test]
