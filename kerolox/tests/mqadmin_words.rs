@@ -91,3 +91,61 @@ async fn a_dry_run_does_not_promise_what_would_be_refused() {
     assert_eq!(done["topics"], value!([would[0]["topic"]]));
     server.stop();
 }
+
+#[tokio::test]
+async fn errors_name_what_is_wrong() {
+    let folder = Folder::new();
+    let (server, broker) = start(&folder).await;
+    let address = server.broker();
+    let sent = put(&broker, "t", 0, "z").await;
+    let (unique, place) = (sent.transaction_id.unwrap(), sent.msg_id.to_string());
+    let by_offset = ["queryMsgByOffset", "-t", "t", "-b", "broker-a", "-i", "0", "-o", "0"];
+    let by_id = ["queryMsgById", "-t", "t", "-i", &place];
+    let by_key = ["queryMsgByUniqueKey", "-t", "t", "-i", &unique];
+    let config = ["updateBrokerConfig", "-b", &address, "-v", "x", "-k"];
+    for (args, why) in [
+        ([&by_id[..], &["-f", "GBK"]].concat(), "-f GBK: bodies are shown as UTF-8 only"),
+        ([&by_offset[..], &["-f", "latin1"]].concat(), "-f latin1: bodies are"),
+        (vec!["printMsg", "-t", "t", "-c", "GBK"], "-c GBK: bodies are"),
+        (
+            [&by_key[..], &["-s", "99999999999999"]].concat(),
+            "no message of topic t that was stored at 5138-11-16 ",
+        ),
+        (
+            [&by_key[..], &["-s", "2001-02-03#04:05:06:007", "-e", "2002-02-03#04:05:06:007"]]
+                .concat(),
+            "that was stored between 2001-02-03 04:05:06,007 and 2002-02-03 04:05:06,007 has the unique id",
+        ),
+        (vec!["updateTopic", "-b", &address, "-t", "x", "-p", "8"], "perm 8 is not one of 0 to 7"),
+        ([&config[..], &["a=b"]].concat(), "-k \"a=b\": no key is called that"),
+        (vec!["updateNamesrvConfig", "-v", "x", "-k", "a b"], "-k \"a b\": no key is called that"),
+        ([&by_id[..], &["-c", "nosuch"]].concat(), "no broker of cluster \"nosuch\" holds topic t"),
+        (vec!["topicRoute", "-t", "a b"], "No topic can be called that"),
+    ] {
+        fails(&server, &args, 1, why);
+    }
+    assert_eq!(json(&server, &[&by_id[..], &["-c", "DefaultCluster"]].concat())[0]["body"], "z");
+    let file = folder.join("list.json");
+    let update = |command| [command, "-b", &address, "-f", file.to_str().unwrap()];
+    std::fs::write(&file, "\u{feff}[{\"topicName\":\"marked\",\"readQueueNums\":3}]").unwrap();
+    text(&server, &update("updateTopicList"));
+    let route = json(&server, &["topicRoute", "-t", "marked"]);
+    assert_eq!(route["queueDatas"][0]["readQueueNums"], 3);
+    std::fs::write(&file, r#"[{"topicName":"right"},{"topicName":"left","readQueues":3}]"#)
+        .unwrap();
+    fails(
+        &server,
+        &update("updateTopicList"),
+        1,
+        "\"readQueues\" is no setting; these are: topicName",
+    );
+    std::fs::write(&file, r#"[{"groupName":"h","retries":3}]"#).unwrap();
+    fails(
+        &server,
+        &update("updateSubGroupList"),
+        1,
+        "\"retries\" is no setting; these are: groupName",
+    );
+    fails(&server, &["topicRoute", "-t", "right"], 1, "with code 17");
+    server.stop();
+}

@@ -149,7 +149,7 @@ impl PrintMsg {
 
 impl Run for PrintMsg {
     async fn run(self, admin: &Admin, out: &mut Out) -> Result<()> {
-        check_charset(&self.charset)?;
+        check_charset("-c", &self.charset)?;
         let queues = readable(admin, self.topic.trim(), self.parent.as_deref()).await?;
         let mut asked = Asked::default();
         for queue in &queues {
@@ -217,7 +217,7 @@ fn print_counts(out: &mut Out, counts: BTreeMap<String, u64>) {
 
 impl Run for PrintMsgByQueue {
     async fn run(self, admin: &Admin, out: &mut Out) -> Result<()> {
-        check_charset(&self.charset)?;
+        check_charset("-c", &self.charset)?;
         let topic = self.topic.trim();
         let route = admin.route(topic).await?;
         let queue = queue_on(&route, topic, self.broker.trim(), self.queue)?;

@@ -223,7 +223,7 @@ impl QueryMsgById {
 impl Run for QueryMsgById {
     async fn run(self, admin: &Admin, out: &mut Out) -> Result<()> {
         if let Some(charset) = &self.format {
-            check_charset(charset)?;
+            check_charset("-f", charset)?;
         }
         let ids: Vec<&str> =
             self.ids.split(',').map(str::trim).filter(|id| !id.is_empty()).collect();
@@ -411,7 +411,7 @@ pub struct QueryMsgByOffset {
 impl Run for QueryMsgByOffset {
     async fn run(self, admin: &Admin, out: &mut Out) -> Result<()> {
         if let Some(charset) = &self.format {
-            check_charset(charset)?;
+            check_charset("-f", charset)?;
         }
         let topic = self.topic.trim();
         let route = admin.route(self.route.as_deref().unwrap_or(topic)).await?;
