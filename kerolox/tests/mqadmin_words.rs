@@ -3,8 +3,8 @@
 
 mod common;
 
-use common::admin::{fails, json, run, text};
-use common::call::{commit, join, make_topic, put};
+use common::admin::{admin, fails, json, run, text};
+use common::call::{commit, join, make_topic, put, put_with, tell};
 use common::{Folder, Server};
 use kerolox_client::Connection;
 use serde_json::{Value, json as value};
@@ -147,5 +147,58 @@ async fn errors_name_what_is_wrong() {
         "\"retries\" is no setting; these are: groupName",
     );
     fails(&server, &["topicRoute", "-t", "right"], 1, "with code 17");
+    server.stop();
+}
+
+/// What would move a terminal's cursor, ring its bell, or begin a line of its own.
+const BAD: &str = "a\u{1b}[2J\u{7}\u{9b}31m\nb";
+
+#[tokio::test]
+async fn what_others_wrote_is_escaped() {
+    let folder = Folder::new();
+    let (server, broker) = start(&folder).await;
+    let properties = [("TAGS", BAD), ("KEYS", "key"), ("\u{1b}p", BAD)];
+    put_with(&broker, "t", 1, BAD, &properties).await;
+    let escaped = r"a\u{1b}[2J\u{7}\u{9b}31m\nb";
+    let queue = ["-t", "t", "-i", "1"];
+    for args in [
+        &["printMsg", "-t", "t"][..],
+        &["printMsgByQueue", queue[0], "t", queue[2], "1", "-a", "broker-a", "-d", "true"],
+        &["printMsgByQueue", queue[0], "t", queue[2], "1", "-a", "broker-a", "-f", "true"],
+        &["consumeMessage", queue[0], "t", queue[2], "1", "-b", "broker-a"],
+        &["queryMsgByOffset", queue[0], "t", queue[2], "1", "-b", "broker-a", "-o", "0"],
+        &["tail", "-t", "t", "--from-beginning", "--no-follow"],
+    ] {
+        let out = text(&server, args);
+        assert!(!out.contains(|c: char| c.is_control() && c != '\n'), "{args:?}: {out:?}");
+        assert!(out.contains(escaped), "{args:?}: {out}");
+        let out = text(&server, &[args, &["--json"]].concat());
+        assert!(!out.contains(|c: char| c.is_control() && c != '\n'), "{args:?}: {out:?}");
+        let has_body = out.lines().any(|line| {
+            let value: Value = serde_json::from_str(line).unwrap();
+            value["body"] == BAD || value["tag"] == BAD
+        });
+        assert!(has_body, "{args:?}: {out}");
+    }
+    // A body keeps its lines, a tag does not.
+    let out = text(&server, &["printMsg", "-t", "t"]);
+    assert!(out.contains("BODY: a\\u{1b}[2J\\u{7}\\u{9b}31m\nb\n"), "{out}");
+    // Names and remarks of servers.
+    let names = Connection::connect(&server.address(server.ports.namesrv)).await.unwrap();
+    let fields = [
+        ("brokerName", "bad\u{1b}[2J\u{7}"),
+        ("brokerAddr", "127.0.0.1:1"),
+        ("brokerId", "0"),
+        ("clusterName", "DefaultCluster"),
+    ];
+    let wrapper = value!({"topicConfigTable": {}, "dataVersion": {"counter": 1}});
+    let body = value!({ "topicConfigSerializeWrapper": wrapper }).to_string();
+    let reply = tell(&names, 103, &fields, body.as_bytes()).await;
+    assert_eq!(reply.code, 0, "{:?}", reply.remark);
+    let done = admin(&server, &["clusterList"]);
+    assert!(done.out.contains(r"bad\u{1b}[2J\u{7} "), "{}", done.out);
+    let done = admin(&server, &["topicRoute", "-t", BAD]);
+    assert!(done.err.contains(r"\u{1b}[2J\u{7}\u{9b}31m"), "{}", done.err);
+    assert!(!done.err.contains(|c: char| c.is_control() && c != '\n'), "{:?}", done.err);
     server.stop();
 }

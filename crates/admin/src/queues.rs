@@ -16,6 +16,7 @@ use kerolox_protocol::remoting::route::{QueueData, TopicRoute};
 
 use crate::admin::{Admin, BadQueue, Broker, plain, replica_to_ask};
 use crate::format::Message;
+use crate::out::one_line;
 
 /// The group of Apache's tools; every broker knows it.
 pub const TOOLS_GROUP: &str = "TOOLS_CONSUMER";
@@ -36,7 +37,7 @@ pub struct Queue {
 
 impl fmt::Display for Queue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (topic, broker, id) = (&self.topic, &self.broker.name, self.id);
+        let (topic, broker, id) = (&self.topic, one_line(&self.broker.name), self.id);
         write!(f, "MessageQueue [topic={topic}, brokerName={broker}, queueId={id}]")
     }
 }

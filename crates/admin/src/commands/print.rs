@@ -14,17 +14,18 @@ use crate::admin::{Admin, Asked, BadQueue, Broker};
 use crate::endless::until_signal;
 use crate::format::{Message, body_text, check_charset, now, parse_time, time_ms};
 use crate::lookup::json_of;
-use crate::out::Out;
+use crate::out::{Out, one_line};
 use crate::queues::{Pulled, Queue, Reading, check_is_there, queue_on, readable};
 
 /// The line that mqadmin prints of a message. Without its body, that is nowhere in it.
 fn line_of(queue: &Queue, message: &Message, with_body: bool) -> String {
-    let (id, broker) = (message.id(), &queue.broker.name);
+    let (id, broker) = (one_line(message.id()), &queue.broker.name);
     if with_body {
-        return format!("MSGID: {id} {} BODY: {}", message.text(broker), body_text(&message.body));
+        let (text, body) = (message.text(broker), body_text(&message.body));
+        return format!("MSGID: {id} {} BODY: {body}", one_line(&text));
     }
     let bare = Message { body: Vec::new(), ..message.clone() };
-    format!("MSGID: {id} {} BODY: NOT PRINT BODY", bare.text(broker))
+    format!("MSGID: {id} {} BODY: NOT PRINT BODY", one_line(&bare.text(broker)))
 }
 
 /// A line of text, or a value.
@@ -211,7 +212,7 @@ fn print_counts(out: &mut Out, counts: BTreeMap<String, u64>) {
     counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
     for (tag, count) in counts {
         let value = json!({"tag": tag, "count": count});
-        out.say(format!("Tag: {tag:<30} Count: {count}"), value);
+        out.say(format!("Tag: {:<30} Count: {count}", one_line(&tag)), value);
     }
 }
 
@@ -479,29 +480,21 @@ impl Follower {
     }
 }
 
-/// A text in one line of a terminal: what would move the cursor is written out, what is too long cut.
-fn one_line(text: &str, width: usize) -> String {
-    let mut chars = text.chars();
-    let mut line = String::new();
-    for char in chars.by_ref().take(width) {
-        match char.is_control() {
-            true => line.extend(char.escape_default()),
-            false => line.push(char),
-        }
+/// The begin of a text, in one line.
+fn shortened(text: &str, width: usize) -> String {
+    match text.char_indices().nth(width) {
+        Some((end, _)) => format!("{}…", one_line(&text[..end])),
+        None => one_line(text).into_owned(),
     }
-    if chars.next().is_some() {
-        line.push('…');
-    }
-    line
 }
 
 impl Tail {
     fn line(&self, queue: &Queue, message: &Message) -> String {
-        let property = |name: &str| one_line(message.property(name).unwrap_or("-"), usize::MAX);
-        let at = format!("{}:{}@{}", queue.broker.name, queue.id, message.queue_offset);
-        let (time, id) = (time_ms(message.store_timestamp), one_line(message.id(), usize::MAX));
+        let property = |name: &str| one_line(message.property(name).unwrap_or("-"));
+        let at = format!("{}:{}@{}", one_line(&queue.broker.name), queue.id, message.queue_offset);
+        let (time, id) = (time_ms(message.store_timestamp), one_line(message.id()));
         let (tags, keys) = (property("TAGS"), property("KEYS"));
-        let body = one_line(&body_text(&message.body), self.width);
+        let body = shortened(&body_text(&message.body), self.width);
         format!("{time} {at} {id} {tags} {keys} {body}")
     }
 
@@ -546,8 +539,8 @@ mod tests {
 
     #[test]
     fn bodies_become_one_short_line() {
-        assert_eq!(one_line("a\nb\u{1b}[2J", 20), "a\\nb\\u{1b}[2J");
-        assert_eq!(one_line("äöü", 3), "äöü");
-        assert_eq!(one_line("äöüß", 3), "äöü…");
+        assert_eq!(shortened("a\nb\u{1b}[2J", 20), "a\\nb\\u{1b}[2J");
+        assert_eq!(shortened("äöü", 3), "äöü");
+        assert_eq!(shortened("äöüß", 3), "äöü…");
     }
 }
