@@ -93,6 +93,20 @@ async fn a_dry_run_does_not_promise_what_would_be_refused() {
 }
 
 #[tokio::test]
+async fn active_topics_are_those_that_had_messages_just_now_too() {
+    let folder = Folder::new();
+    let (server, broker) = start(&folder).await;
+    make_topic(&broker, "lonely", 1).await;
+    put(&broker, "lonely", 0, "x").await;
+    make_topic(&broker, "idle", 1).await;
+    let rows = json(&server, &["statsAll", "-a"]);
+    let mut topics: Vec<_> = rows.as_array().unwrap().iter().map(|row| &row["topic"]).collect();
+    topics.sort_by_key(|topic| topic.to_string());
+    assert_eq!(topics, ["lonely", "t"]);
+    server.stop();
+}
+
+#[tokio::test]
 async fn errors_name_what_is_wrong() {
     let folder = Folder::new();
     let (server, broker) = start(&folder).await;
@@ -201,4 +215,17 @@ async fn what_others_wrote_is_escaped() {
     assert!(done.err.contains(r"\u{1b}[2J\u{7}\u{9b}31m"), "{}", done.err);
     assert!(!done.err.contains(|c: char| c.is_control() && c != '\n'), "{:?}", done.err);
     server.stop();
+}
+
+#[test]
+fn the_help_says_what_is_made_by_the_way() {
+    for (command, what) in [
+        ("consumeMessage", "autoCreateSubscriptionGroup make one that is not there"),
+        ("checkMsgSendRT", "autoCreateTopicEnable make one that is not there"),
+        ("sendMessage", "autoCreateTopicEnable make one that is not there"),
+    ] {
+        let done = run("127.0.0.1:1", &[command, "--help"]);
+        let words: Vec<&str> = done.out.split_whitespace().collect();
+        assert!(words.join(" ").contains(what), "{}", done.out);
+    }
 }

@@ -255,7 +255,8 @@ pub struct ConsumeMessage {
     /// Only from here on
     #[arg(short = 'o', long = "offset", value_name = "N")]
     offset: Option<i64>,
-    /// In the name of this group, whose offsets stay as they are
+    /// In the name of this group, whose offsets stay as they are; brokers with autoCreateSubscriptionGroup make
+    /// one that is not there
     #[arg(short = 'g', long = "consumerGroup", value_name = "GROUP", default_value = crate::queues::TOOLS_GROUP)]
     group: String,
     /// Stored then or later

@@ -41,6 +41,8 @@ const STATS: [Column; 7] = [
     Column::right("#OutMsg24Hour", "outMsg24Hour", 14),
 ];
 
+const DAY_MS: i64 = 86_400_000;
+
 /// How much there was of something.
 #[derive(Debug, Clone, Copy, Default)]
 struct Amount {
@@ -70,6 +72,15 @@ async fn amount(
     };
     asked.each(brokers, ask).await;
     all
+}
+
+/// Whether a message was stored in the last 24 hours. Brokers count in stretches, and show those alone that are
+/// over: between a message's first minute and the end of its ten minutes all their sums are 0. And they begin
+/// anew with a start.
+async fn stored_lately(admin: &Admin, brokers: &[Broker], topic: &str, asked: &mut Asked) -> bool {
+    let stats = topic_stats(admin, brokers, topic, asked).await;
+    let last = stats.offset_table.values().map(|queue| queue.last_update_timestamp).max();
+    last.is_some_and(|last| now().saturating_sub(last) < DAY_MS)
 }
 
 impl Run for StatsAll {
@@ -106,12 +117,14 @@ impl StatsAll {
         if asked.answering(brokers) == 0 {
             return rows;
         }
+        let is_active =
+            !self.active || into.day > 0 || stored_lately(admin, brokers, topic, asked).await;
         for group in &groups {
             let key = format!("{topic}@{group}");
             let from = amount(admin, brokers, ("GROUP_GET_NUMS", &key), asked).await;
             let stats = progress(admin, brokers, group, Some(topic), asked).await;
             let behind = total(stats.offset_table.values().map(lag)).max(0);
-            if !self.active || into.day > 0 || from.day > 0 {
+            if is_active || from.day > 0 {
                 rows.push(vec![
                     Cell::cut(topic, 64),
                     Cell::cut(group, 64),
@@ -123,7 +136,7 @@ impl StatsAll {
                 ]);
             }
         }
-        if groups.is_empty() && (!self.active || into.day > 0) {
+        if groups.is_empty() && is_active {
             // Those that do not answer may have one.
             let is_known = asked.answering(brokers) == brokers.len();
             rows.push(vec![
