@@ -272,7 +272,7 @@ async fn messages_are_found_by_key_tag_and_offset() {
         &server,
         &["queryMsgByKey", "-t", "t", "-k", "k", "-c", "Other"],
         1,
-        "no broker of the cluster",
+        "no broker of cluster \"Other\" holds topic t",
     );
 
     let args = ["queryMsgByOffset", "-t", "t", "-b", "broker-a", "-i", "1", "-o", "1"];

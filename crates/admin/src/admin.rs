@@ -26,9 +26,9 @@ pub struct Connect {
         hide_env_values = true
     )]
     namesrv: String,
-    /// How long an answer may take
-    #[arg(long, value_name = "SECONDS", global = true, default_value_t = 5)]
-    timeout: u64,
+    /// How long an answer may take [default: 5; 60 where a broker has much to do, or asks a client]
+    #[arg(long, value_name = "SECONDS", global = true)]
+    timeout: Option<u64>,
 }
 
 /// A broker, or all of a cluster.
@@ -58,19 +58,28 @@ pub struct Broker {
 pub struct Admin {
     client: Client,
     servers: Vec<String>,
+    /// How long an answer may take, if that was said.
+    timeout: Option<Duration>,
 }
 
+/// Unless somebody says so.
+const TIMEOUT: Duration = Duration::from_secs(5);
 /// An answer that may take longer than the common ones.
 pub const LONG: Duration = Duration::from_secs(60);
 
 impl Admin {
     /// Connects when the first question is asked.
     pub fn new(connect: Connect) -> Admin {
-        let timeout = Duration::from_secs(connect.timeout.max(1));
-        let options = Options { timeout, ..Options::default() };
+        let timeout = connect.timeout.map(|seconds| Duration::from_secs(seconds.max(1)));
+        let options = Options { timeout: timeout.unwrap_or(TIMEOUT), ..Options::default() };
         let servers = connect.namesrv.split(';').map(str::trim).filter(|addr| !addr.is_empty());
         let servers: Vec<String> = servers.map(str::to_owned).collect();
-        Admin { client: Client::new(&servers.join(";"), options), servers }
+        Admin { client: Client::new(&servers.join(";"), options), servers, timeout }
+    }
+
+    /// How long an answer may take that takes long: what was said, else the common time for such a one.
+    pub fn patience(&self, common: Duration) -> Duration {
+        self.timeout.unwrap_or(common)
     }
 
     /// The name servers' addresses, as they were given.
@@ -115,8 +124,18 @@ impl Admin {
         reply.and_then(OwnedReply::success).map_err(plain)
     }
 
-    /// Asks something that may take long.
+    /// Asks something that may take longer than other questions: [`LONG`], unless somebody says how long.
     pub async fn ask_long(
+        &self,
+        address: &str,
+        code: i32,
+        header: &(dyn Fields + Sync),
+    ) -> Result<OwnedReply> {
+        self.ask_within(address, code, header, self.patience(LONG)).await
+    }
+
+    /// Asks something that may take so long.
+    pub async fn ask_within(
         &self,
         address: &str,
         code: i32,
@@ -294,7 +313,13 @@ pub struct Refusal {
     pub remark: String,
 }
 
-fn plain(error: Error) -> anyhow::Error {
+/// Something is wrong with one queue; its broker may well answer for others.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct BadQueue(pub String);
+
+/// An error as this program words it.
+pub(crate) fn plain(error: Error) -> anyhow::Error {
     match error {
         Error::Refused { addr, code, remark, .. } => {
             Refusal { addr: addr.to_string(), code, remark }.into()
@@ -366,7 +391,7 @@ impl Asked {
                 continue;
             }
             if let Err(error) = work(broker).await {
-                if refused_with(&error).is_none() {
+                if refused_with(&error).is_none() && !error.is::<BadQueue>() {
                     self.silent.insert(address.clone());
                 }
                 self.failed.add(address, &error);
@@ -406,7 +431,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_gives_no_answer_is_not_waited_for_again() {
-        let brokers = ["refuses", "hangs", "answers"].map(|address| Broker {
+        let brokers = ["refuses", "stuck", "hangs", "answers"].map(|address| Broker {
             cluster: String::new(),
             name: String::new(),
             id: 0,
@@ -419,17 +444,19 @@ mod tests {
                 calls.push(format!("{addr} {round}"));
                 match addr.as_str() {
                     "refuses" => Err(Refusal { addr, code: 17, remark: round.to_string() }.into()),
+                    "stuck" => Err(anyhow!(BadQueue(addr)).context(round)),
                     "hangs" => Err(anyhow!("hangs")),
                     _ => Ok(()),
                 }
             };
             asked.each(&brokers, ask).await;
         }
-        assert_eq!(calls, ["refuses 1", "hangs 1", "answers 1", "refuses 2", "answers 2"]);
-        assert_eq!((asked.answering(&brokers), asked.is_complete()), (2, false));
+        let first = ["refuses 1", "stuck 1", "hangs 1", "answers 1"];
+        assert_eq!(calls, [&first[..], &["refuses 2", "stuck 2", "answers 2"]].concat());
+        assert_eq!((asked.answering(&brokers), asked.is_complete()), (3, false));
         assert_eq!(
             asked.result().unwrap_err().to_string(),
-            "2 of 3 failed: hangs; refuses refused with code 17: 1"
+            "3 of 4 failed: hangs; refuses refused with code 17: 1; 1: stuck"
         );
     }
 }

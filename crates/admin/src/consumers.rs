@@ -182,7 +182,7 @@ pub async fn running(
         jstack_enable: jstack,
     };
     let code = request::GET_CONSUMER_RUNNING_INFO;
-    let reply = admin.ask_long(address, code, &question, CLIENT_WAIT).await;
+    let reply = admin.ask_within(address, code, &question, admin.patience(CLIENT_WAIT)).await;
     let reply = reply.map_err(|e| anyhow!("client {client} tells nothing of itself: {e:#}"))?;
     Ok(reply.json()?)
 }

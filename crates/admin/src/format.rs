@@ -305,10 +305,12 @@ pub fn body_text(body: &[u8]) -> String {
 }
 
 /// Other character sets than UTF-8 are refused rather than shown wrongly.
-pub fn check_charset(charset: &str) -> Result<()> {
+pub fn check_charset(option: &str, charset: &str) -> Result<()> {
     match charset.to_ascii_lowercase().as_str() {
         "utf-8" | "utf8" | "us-ascii" | "ascii" => Ok(()),
-        _ => bail!("-c {charset}: bodies are shown as UTF-8 only; take --json for their bytes"),
+        _ => {
+            bail!("{option} {charset}: bodies are shown as UTF-8 only; take --json for their bytes")
+        }
     }
 }
 

@@ -38,7 +38,7 @@ pub mod track;
 pub use commands::AdminCommand;
 
 use crate::admin::{Admin, Connect};
-use crate::out::Out;
+use crate::out::{Out, lines};
 
 /// `kerolox admin …`
 #[derive(Debug, clap::Args)]
@@ -62,5 +62,7 @@ pub fn run(args: AdminArgs) -> anyhow::Result<ExitCode> {
         args.command.run(&admin, &mut out).await
     });
     out.flush()?;
-    result.map(|()| ExitCode::SUCCESS)
+    // Servers write a part of it.
+    result.map_err(|error| anyhow::anyhow!("{}", lines(&format!("{error:#}"))))?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -7,7 +7,7 @@ use kerolox_protocol::remoting::route::TopicRoute;
 use kerolox_protocol::{ids, record};
 
 use crate::admin::{Admin, Asked, Broker, holders, refused_with};
-use crate::format::Message;
+use crate::format::{Message, time_ms};
 
 /// Messages that a broker's index gives at most.
 pub const INDEX_MAX: i32 = 64;
@@ -89,6 +89,19 @@ impl<'a> Question<'a> {
         }
     }
 
+    /// The times between which messages are looked for, in words; nothing if that is any time.
+    fn window(&self) -> String {
+        match (self.begin > 0, self.end < i64::MAX) {
+            (false, false) => String::new(),
+            (true, false) => format!(" that was stored at {} or later", time_ms(self.begin)),
+            (false, true) => format!(" that was stored at {} or before", time_ms(self.end)),
+            (true, true) => {
+                let (begin, end) = (time_ms(self.begin), time_ms(self.end));
+                format!(" that was stored between {begin} and {end}")
+            }
+        }
+    }
+
     fn is_light(&self) -> bool {
         self.topic.starts_with("%LMQ%")
     }
@@ -105,7 +118,8 @@ impl<'a> Question<'a> {
             brokers.retain(|broker| broker.cluster == cluster);
         }
         if brokers.is_empty() {
-            bail!("no broker of the cluster that is asked for holds topic {}", self.topic);
+            let whose = self.cluster.map(|cluster| format!(" of cluster {cluster:?}"));
+            bail!("no broker{} holds topic {}", whose.unwrap_or_default(), self.topic);
         }
         Ok(brokers)
     }
@@ -192,13 +206,29 @@ async fn by_place(admin: &Admin, topic: &str, id: &str) -> Result<Found> {
     }
 }
 
+/// An error if no broker of a cluster holds the topic, or the id names a place in another cluster.
+async fn in_cluster(admin: &Admin, question: &Question<'_>, id: &str, cluster: &str) -> Result<()> {
+    let replicas = admin.replicas(None).await?;
+    question.brokers(&admin.route(question.route_topic()).await?)?;
+    let place = ids::parse_offset_id(id).map(|(host, _)| host.to_string());
+    let there = replicas.iter().filter(|broker| Some(&broker.address) == place.as_ref());
+    match there.map(|broker| &*broker.cluster).find(|of| *of != cluster) {
+        Some(other) => bail!("{id} names a place in cluster {other}, not in {cluster}"),
+        None => Ok(()),
+    }
+}
+
 /// A message by the id that names its place, or by its unique id.
 pub async fn by_id(admin: &Admin, topic: &str, id: &str, cluster: Option<&str>) -> Result<Found> {
+    let question = Question::unique(topic, id, cluster);
+    if let Some(cluster) = cluster.filter(|_| !question.is_light()) {
+        in_cluster(admin, &question, id, cluster).await?;
+    }
     let by_place = match by_place(admin, topic, id).await {
         Ok(found) => return Ok(found),
         Err(error) => error,
     };
-    let mut answer = Question::unique(topic, id, cluster).answer(admin).await?;
+    let mut answer = question.answer(admin).await?;
     if answer.found.is_empty() {
         answer.complete()?;
         bail!("no message of topic {topic} has the id {id}: no index knows it, and {by_place:#}");
@@ -212,7 +242,8 @@ pub async fn by_unique_id(admin: &Admin, question: Question<'_>) -> Result<Vec<F
     let mut found = std::mem::take(&mut answer.found);
     if found.is_empty() {
         answer.complete()?;
-        bail!("no message of topic {} has the unique id {}", question.topic, question.key);
+        let window = question.window();
+        bail!("no message of topic {}{window} has the unique id {}", question.topic, question.key);
     }
     found.sort_by_key(|found| found.message.store_timestamp);
     Ok(found)

@@ -1,10 +1,52 @@
 //! What a command prints: text as mqadmin writes it, or JSON, one value a line.
+//!
+//! Much of it was written by others: bodies, tags, keys, names, remarks. A terminal obeys control characters, so
+//! none is printed as it is, wherever the output goes: text has `\u{1b}` for ESC, and in the cells of tables
+//! and the fields of messages also `\n` for a line's end. Only what may have lines (bodies, remarks, stacks)
+//! keeps its tabs and lines. JSON escapes by itself, and here what it need not, too.
 
+use std::borrow::Cow;
 use std::fmt::{Display, Write as _};
 use std::io::{self, BufWriter, Write};
 
 use serde::Serialize;
 use serde_json::{Map, Value};
+
+/// A text in one line: every control character is written out.
+pub fn one_line(text: &str) -> Cow<'_, str> {
+    escaped(text, char::is_control)
+}
+
+/// A text that may have several lines: every control character but tabs and ends of lines is written out.
+pub fn lines(text: &str) -> Cow<'_, str> {
+    escaped(text, |c| c.is_control() && !matches!(c, '\n' | '\t'))
+}
+
+fn escaped(text: &str, is_bad: impl Fn(char) -> bool) -> Cow<'_, str> {
+    if !text.contains(&is_bad) {
+        return text.into();
+    }
+    let mut line = String::with_capacity(text.len() + 8);
+    for char in text.chars() {
+        match is_bad(char) {
+            true => line.extend(char.escape_default()),
+            false => line.push(char),
+        }
+    }
+    line.into()
+}
+
+/// Escapes what JSON may hold as it is and a terminal obeys: DEL, and the second set of control characters.
+fn plain_json(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for char in text.chars() {
+        match char.is_control() {
+            true => _ = write!(line, "\\u{:04x}", u32::from(char)),
+            false => line.push(char),
+        }
+    }
+    line
+}
 
 /// A column of a table.
 #[derive(Debug, Clone, Copy)]
@@ -36,7 +78,7 @@ impl Column {
     }
 
     fn put(&self, text: &str, line: &mut String) {
-        let (width, gap) = (self.width, self.gap);
+        let (text, width, gap) = (one_line(text), self.width, self.gap);
         let _ = match self.right {
             true => write!(line, "{text:>width$}{:gap$}", ""),
             false => write!(line, "{text:<width$}{:gap$}", ""),
@@ -115,7 +157,7 @@ impl Out {
     /// A line of text; JSON has none of it.
     pub fn line(&mut self, text: impl Display) {
         if !self.json {
-            self.put(&text.to_string());
+            self.put(&lines(&text.to_string()));
         }
     }
 
@@ -123,7 +165,7 @@ impl Out {
     pub fn value(&mut self, value: impl Serialize) {
         if self.json {
             let text = serde_json::to_string(&value).unwrap_or_default();
-            self.put(&text);
+            self.put(&plain_json(&text));
         }
     }
 
@@ -193,4 +235,19 @@ pub fn object(columns: &[Column], row: &[Cell]) -> Value {
 /// Rows as JSON knows them.
 pub fn list(columns: &[Column], rows: &[Vec<Cell>]) -> Value {
     Value::Array(rows.iter().map(|row| object(columns, row)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_control_character_is_left_to_a_terminal() {
+        let bad = "a\tb\nc\r\u{1b}[2J\u{7}\u{7f}\u{9b}ä";
+        assert_eq!(one_line(bad), r"a\tb\nc\r\u{1b}[2J\u{7}\u{7f}\u{9b}ä");
+        assert_eq!(lines(bad), "a\tb\nc\\r\\u{1b}[2J\\u{7}\\u{7f}\\u{9b}ä");
+        let json = plain_json(&serde_json::to_string(bad).unwrap());
+        assert!(!json.contains(char::is_control), "{json}");
+        assert_eq!(serde_json::from_str::<String>(&json).unwrap(), bad);
+    }
 }

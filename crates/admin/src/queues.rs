@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use kerolox_client::Connection;
 use kerolox_protocol::names::AUTO_CREATE_TOPIC;
 use kerolox_protocol::record;
@@ -14,8 +14,9 @@ use kerolox_protocol::remoting::offsets::{OffsetReply, SearchOffset};
 use kerolox_protocol::remoting::pull::{Pull, sys_flag};
 use kerolox_protocol::remoting::route::{QueueData, TopicRoute};
 
-use crate::admin::{Admin, Broker, replica_to_ask};
+use crate::admin::{Admin, BadQueue, Broker, plain, replica_to_ask};
 use crate::format::Message;
+use crate::out::one_line;
 
 /// The group of Apache's tools; every broker knows it.
 pub const TOOLS_GROUP: &str = "TOOLS_CONSUMER";
@@ -36,7 +37,7 @@ pub struct Queue {
 
 impl fmt::Display for Queue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (topic, broker, id) = (&self.topic, &self.broker.name, self.id);
+        let (topic, broker, id) = (&self.topic, one_line(&self.broker.name), self.id);
         write!(f, "MessageQueue [topic={topic}, brokerName={broker}, queueId={id}]")
     }
 }
@@ -104,6 +105,17 @@ pub fn queue_on(route: &TopicRoute, topic: &str, broker: &str, id: i32) -> Resul
     Ok(Queue { topic: topic.to_owned(), broker, id })
 }
 
+/// Refuses a queue that a route does not have: a broker would answer as if it were empty.
+pub fn check_is_there(route: &TopicRoute, queue: &Queue) -> Result<()> {
+    let data = route.queue_datas.iter().find(|data| data.broker_name == queue.broker.name);
+    let count = data.map_or(0, |data| data.read_queue_nums);
+    ensure!(
+        (0..count).contains(&queue.id),
+        "there is no {queue}: this broker has {count} queues of the topic that can be read, from 0 on"
+    );
+    Ok(())
+}
+
 /// What a pull brought.
 #[derive(Debug)]
 pub struct Pulled {
@@ -160,12 +172,14 @@ impl Queue {
 
     /// The offset of its oldest message.
     pub async fn min_offset(&self, admin: &Admin) -> Result<i64> {
-        Ok(self.connection(admin).await?.min_offset(&self.topic, self.id).await?)
+        let connection = self.connection(admin).await?;
+        connection.min_offset(&self.topic, self.id).await.map_err(plain)
     }
 
     /// The offset that its next message gets.
     pub async fn max_offset(&self, admin: &Admin) -> Result<i64> {
-        Ok(self.connection(admin).await?.max_offset(&self.topic, self.id).await?)
+        let connection = self.connection(admin).await?;
+        connection.max_offset(&self.topic, self.id).await.map_err(plain)
     }
 
     /// The offset of the first message that was stored then, or later.
@@ -233,7 +247,7 @@ impl Queue {
             expression_type: Some("TAG".into()),
             ..Pull::default()
         };
-        let reply = connection.pull(&header).await?;
+        let reply = connection.pull(&header).await.map_err(plain)?;
         let (code, next) = (reply.code, reply.offsets.next_begin_offset);
         let stays = match code {
             response::PULL_NOT_FOUND => false,
@@ -242,7 +256,8 @@ impl Queue {
         };
         if stays {
             let broker = &self.broker.address;
-            bail!("{broker} does not move on from offset {offset} of {self}: it cannot be read");
+            let why = format!("{broker} does not move on from offset {offset} of {self}");
+            return Err(BadQueue(format!("{why}: it cannot be read")).into());
         }
         let messages = record::walk(&reply.body).map(|view| Message::new(&view));
         let messages = messages.filter(|message| has_tag(reading.expression, message));

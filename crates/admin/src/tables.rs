@@ -10,7 +10,7 @@ use kerolox_protocol::remoting::admin::{
 use kerolox_protocol::remoting::codes::request;
 use serde_json::{Map, Value};
 
-use crate::admin::{Admin, LONG};
+use crate::admin::Admin;
 
 /// Entries of a page at most.
 const PAGE: i32 = 2000;
@@ -64,7 +64,7 @@ impl Kind {
             Kind::Topics => {
                 let page = TopicPage { topic_seq: known, max_topic_num: PAGE, data_version };
                 let code = request::GET_ALL_TOPIC_CONFIG;
-                let reply = admin.ask_long(address, code, &page, LONG).await?;
+                let reply = admin.ask_long(address, code, &page).await?;
                 let total = reply.header::<TopicPages>()?.total_topic_num;
                 (reply, total)
             }

@@ -9,7 +9,7 @@ use kerolox_protocol::remoting::codes::{request, response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::admin::{Admin, Asked, Broker, LONG, Refusal, holders, refused_with};
+use crate::admin::{Admin, Asked, Broker, Refusal, holders, refused_with};
 use crate::bodies::{ConsumeStats, queue_of};
 use crate::commands::topics::groups_of;
 use crate::lookup::Found;
@@ -119,7 +119,7 @@ async fn offset_of(admin: &Admin, group: &str, found: &Found) -> Result<Option<i
         topic_list: None,
     };
     let (address, code) = (&found.broker.address, request::GET_CONSUME_STATS);
-    let stats: ConsumeStats = admin.ask_long(address, code, &question, LONG).await?.json()?;
+    let stats: ConsumeStats = admin.ask_long(address, code, &question).await?.json()?;
     for (key, offsets) in &stats.offset_table {
         let queue = queue_of(key)?;
         if queue.topic == message.topic && queue.queue_id == message.queue_id {
@@ -146,7 +146,7 @@ pub async fn takes_pushes(admin: &Admin, topic: &str, group: &str, client: &str)
     let mut last = anyhow::anyhow!("no broker knows the group {group}");
     for broker in brokers_of(admin, group, topic).await? {
         let code = request::GET_CONSUMER_RUNNING_INFO;
-        let running = match admin.ask_long(&broker.address, code, &question, LONG).await {
+        let running = match admin.ask_long(&broker.address, code, &question).await {
             Ok(reply) => reply.json::<Running>()?,
             Err(error) => {
                 last = error;
@@ -195,5 +195,5 @@ pub async fn push(admin: &Admin, found: &Found, group: &str, client: &str) -> Re
         topic: Some(found.message.topic.as_str().into()),
     };
     let code = request::CONSUME_MESSAGE_DIRECTLY;
-    Ok(admin.ask_long(&found.broker.address, code, &header, LONG).await?.json()?)
+    Ok(admin.ask_long(&found.broker.address, code, &header).await?.json()?)
 }

@@ -120,6 +120,17 @@ mod tests {
         assert!(reply.len() < 2000);
         server.check(105, &[], expect![[r#"
             17 No topic route info in name server for the topic: 
-            Brokers here: a, b0, b1, b2, b3 and 2 more. The first message sent to it creates it (autoCreateTopicEnable=true)."#]]);
+            Brokers here: a, b0, b1, b2, b3 and 2 more. No topic can be called that: 1 to 127 of the characters %|a-zA-Z0-9_- are."#]]);
+        for (topic, why) in [
+            ("a b", "No topic can be called that: 1 to 127"),
+            (&"a".repeat(128), "No topic can be called that: 1 to 127"),
+            ("SCHEDULE_TOPIC_XXXX", "It is one of the system's own."),
+            ("%RETRY%g", "It is made along with its consumer group."),
+            ("%DLQ%g", "It is made when its consumer group gives a message up."),
+        ] {
+            let reply = server.ask(105, &[("topic", topic)], b"");
+            assert!(reply.contains(why), "{topic}: {reply}");
+            assert!(!reply.contains("creates it"), "{topic}: {reply}");
+        }
     }
 }

@@ -4,7 +4,9 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use kerolox_protocol::names::{AUTO_CREATE_TOPIC, is_system_topic};
+use kerolox_protocol::names::{
+    AUTO_CREATE_TOPIC, DLQ_PREFIX, RETRY_PREFIX, check_topic, is_system_topic,
+};
 
 use crate::limits;
 use crate::table::Brokers;
@@ -13,8 +15,8 @@ use crate::table::Brokers;
 const LISTED_MAX: usize = 5;
 
 /// The remark of code 17.
-pub(crate) fn unknown_topic(topic: &str, brokers: &Brokers) -> String {
-    let topic = excerpt(topic);
+pub(crate) fn unknown_topic(whole: &str, brokers: &Brokers) -> String {
+    let topic = excerpt(whole);
     let mut remark = format!("No topic route info in name server for the topic: {topic}\n");
     let Some((_, first)) = brokers.iter().next() else {
         remark.push_str(
@@ -35,7 +37,9 @@ pub(crate) fn unknown_topic(topic: &str, brokers: &Brokers) -> String {
     } else {
         remark.push('.');
     }
-    if brokers.iter().any(|(_, broker)| broker.topics().contains_key(AUTO_CREATE_TOPIC)) {
+    if let Some(why) = not_made_by_users(whole) {
+        remark.push_str(why);
+    } else if brokers.iter().any(|(_, broker)| broker.topics().contains_key(AUTO_CREATE_TOPIC)) {
         remark.push_str(" The first message sent to it creates it (autoCreateTopicEnable=true).");
     } else {
         let _ = write!(
@@ -45,6 +49,21 @@ pub(crate) fn unknown_topic(topic: &str, brokers: &Brokers) -> String {
         );
     }
     remark
+}
+
+/// Why neither a send nor updateTopic makes a topic of this name, if that is so.
+fn not_made_by_users(topic: &str) -> Option<&'static str> {
+    if check_topic(topic).is_err() {
+        return Some(" No topic can be called that: 1 to 127 of the characters %|a-zA-Z0-9_- are.");
+    }
+    if is_system_topic(topic) {
+        return Some(" It is one of the system's own.");
+    }
+    if topic.starts_with(RETRY_PREFIX) {
+        return Some(" It is made along with its consumer group.");
+    }
+    let is_dlq = topic.starts_with(DLQ_PREFIX);
+    is_dlq.then_some(" It is made when its consumer group gives a message up.")
 }
 
 /// Existing topics whose names are nearly this one, the nearest first.

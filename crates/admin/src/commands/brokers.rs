@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::Run;
 use crate::admin::{Admin, Broker, Failed, LONG, Target, addresses, on_each};
 use crate::bodies::{ConsumeStats, Table, queue_of};
+use crate::endless::until_signal;
 use crate::format::{now, time};
 use crate::out::{Cell, Column, Out};
 
@@ -38,6 +39,11 @@ fn parse_config(text: &str) -> BTreeMap<String, String> {
     lines.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }
 
+/// Whether this is the configuration of a Kerolox: it has keys of its own.
+pub(super) fn is_kerolox(config: &BTreeMap<String, String>) -> bool {
+    config.keys().any(|key| key.starts_with("kerolox."))
+}
+
 /// Prints a configuration as mqadmin does.
 pub(super) fn print_config(config: &BTreeMap<String, String>, out: &mut Out) {
     for (key, value) in config {
@@ -45,16 +51,16 @@ pub(super) fn print_config(config: &BTreeMap<String, String>, out: &mut Out) {
     }
 }
 
-/// `key=value` as a server reads it: as a Java properties text. What has a meaning there is escaped.
-pub(super) fn property_line(key: &str, value: &str) -> String {
-    let mut line = String::new();
-    for c in key.chars() {
-        if matches!(c, '\\' | ' ' | ':' | '=' | '#' | '!') {
-            line.push('\\');
-        }
-        line.push(c);
-    }
-    line.push('=');
+/// `key=value` as a server reads it: as a Java properties text. What has a meaning there is escaped in the
+/// value, and is in no key.
+pub(super) fn property_line(key: &str, value: &str) -> Result<String> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    ensure!(!key.is_empty(), "-k is empty; give the key to set");
+    ensure!(
+        key.chars().all(is_plain),
+        "-k {key:?}: no key is called that: keys are made of letters, digits, dots, - and _"
+    );
+    let mut line = format!("{key}=");
     for c in value.chars() {
         match c {
             '\\' => line.push_str("\\\\"),
@@ -64,7 +70,7 @@ pub(super) fn property_line(key: &str, value: &str) -> String {
         }
     }
     line.push('\n');
-    line
+    Ok(line)
 }
 
 /// The brokers that are meant, slaves too: one, or every replica of a cluster.
@@ -200,12 +206,14 @@ pub struct UpdateBrokerConfig {
 impl Run for UpdateBrokerConfig {
     async fn run(self, admin: &Admin, out: &mut Out) -> Result<()> {
         let (key, value) = (self.key.trim(), self.value.trim());
-        ensure!(!key.is_empty(), "-k is empty; give the key to set");
+        let body = Bytes::from(property_line(key, value)?);
         if key == "brokerPermission" {
             let is_right = value.parse::<i32>().is_ok_and(|bits| (0..=7).contains(&bits));
-            ensure!(is_right, "brokerPermission value: {value} is invalid: give 2, 4 or 6");
+            ensure!(
+                is_right,
+                "brokerPermission value: {value} is invalid: give 0 to 7, a sum of 4 (read), 2 (write) and 1"
+            );
         }
-        let body = Bytes::from(property_line(key, value));
         let brokers = match self.all {
             Some(_) => with_slaves(admin, &self.target).await?,
             None => admin.target(&self.target).await?,
@@ -241,17 +249,20 @@ pub(super) async fn consume_stats(
 ) -> Result<BrokerConsumeStats> {
     let question = BrokerConsumeStatsQuestion { is_order };
     let code = request::GET_BROKER_CONSUME_STATS;
-    Ok(admin.ask_long(address, code, &question, within).await?.json()?)
+    Ok(admin.ask_within(address, code, &question, within).await?.json()?)
 }
+
+/// As long as mqadmin waits for 317.
+const CONSUME_STATS_WAIT: Duration = Duration::from_millis(50_000);
 
 /// Options of `brokerConsumeStats`.
 #[derive(Debug, clap::Args)]
 pub struct BrokerConsumeStatsOf {
     #[arg(short = 'b', long = "brokerAddr", value_name = "HOST:PORT")]
     broker: String,
-    /// How long the answer may take
-    #[arg(short = 't', long = "timeoutMillis", value_name = "MS", default_value_t = 50_000)]
-    timeout: u64,
+    /// How long the answer may take [default: 50000, or --timeout]
+    #[arg(short = 't', long = "timeoutMillis", value_name = "MS")]
+    within: Option<u64>,
     /// Leave out queues with fewer messages behind
     #[arg(short = 'l', long = "level", value_name = "N", default_value_t = 0)]
     level: i64,
@@ -302,7 +313,8 @@ fn consume_rows(stats: BrokerConsumeStats, level: i64) -> Result<Vec<Vec<Cell>>>
 impl Run for BrokerConsumeStatsOf {
     async fn run(self, admin: &Admin, out: &mut Out) -> Result<()> {
         let broker = admin.broker(self.broker.trim()).await?;
-        let within = Duration::from_millis(self.timeout.max(1));
+        let within = self.within.map(|ms| Duration::from_millis(ms.max(1)));
+        let within = within.unwrap_or_else(|| admin.patience(CONSUME_STATS_WAIT));
         let stats = consume_stats(admin, &broker.address, self.order, within).await?;
         let total = stats.total_diff;
         let rows = consume_rows(stats, self.level)?;
@@ -474,16 +486,23 @@ impl ClusterList {
         out.table(columns, &rows);
         failed.result(brokers.len())
     }
-}
 
-impl Run for ClusterList {
-    async fn run(self, admin: &Admin, out: &mut Out) -> Result<()> {
+    async fn rounds(&self, admin: &Admin, out: &mut Out) -> Result<()> {
         let mut rounds = Rounds::new(self.interval, self.rounds);
         loop {
             let result = self.round(admin, out).await;
             if !rounds.next(&result, out).await? {
                 return result;
             }
+        }
+    }
+}
+
+impl Run for ClusterList {
+    async fn run(self, admin: &Admin, out: &mut Out) -> Result<()> {
+        match self.interval {
+            Some(_) => until_signal(self.rounds(admin, out)).await,
+            None => self.rounds(admin, out).await,
         }
     }
 }
@@ -524,7 +543,7 @@ impl Cleaning {
         }
         let mut done = Vec::new();
         let result = on_each(&brokers, async |broker| {
-            admin.ask_long(&broker.address, code, &(), LONG).await?;
+            admin.ask_long(&broker.address, code, &()).await?;
             done.push(broker.address.clone());
             Ok(())
         })
@@ -581,7 +600,7 @@ impl Run for DeleteExpiredCommitLog {
 /// How many messages each group has yet to read on a broker.
 pub(super) async fn behind_by_group(admin: &Admin, address: &str) -> Result<BTreeMap<String, i64>> {
     let mut behind = BTreeMap::new();
-    let stats = consume_stats(admin, address, false, LONG).await?;
+    let stats = consume_stats(admin, address, false, admin.patience(LONG)).await?;
     for (group, topics) in stats.consume_stats_list.into_iter().flatten() {
         let total: &mut i64 = behind.entry(group).or_default();
         for offsets in topics.into_iter().flat_map(|topic| topic.offset_table.into_values()) {
@@ -609,9 +628,13 @@ mod tests {
 
     #[test]
     fn a_line_reads_back_as_it_was_meant() {
-        assert_eq!(property_line("brokerName", "a b=c"), "brokerName=a b=c\n");
-        assert_eq!(property_line("a b", r"c:\d"), "a\\ b=c:\\\\d\n");
-        assert_eq!(property_line("k", "one\ntwo=3"), "k=one\\ntwo=3\n");
+        let line = |key: &str, value: &str| property_line(key, value).unwrap_or_default();
+        assert_eq!(line("brokerName", "a b=c"), "brokerName=a b=c\n");
+        assert_eq!(line("kerolox.a-b_c", r"c:\d"), "kerolox.a-b_c=c:\\\\d\n");
+        assert_eq!(line("k", "one\ntwo=3"), "k=one\\ntwo=3\n");
+        for key in ["", "a=b", "a b", "a:b", "#a", "a\nb", "ä"] {
+            assert!(property_line(key, "v").is_err(), "{key:?}");
+        }
     }
 
     #[test]

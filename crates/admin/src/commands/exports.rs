@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use super::Run;
 use super::brokers::{Told, config_of, runtime_info};
 use super::topics::is_derived;
-use crate::admin::{Admin, Broker, LONG, Target, on_each};
+use crate::admin::{Admin, Broker, Target, on_each};
 use crate::format::now;
 use crate::out::Out;
 use crate::tables;
@@ -79,7 +79,7 @@ const MORE_SYSTEM_GROUPS: [&str; 6] = [
 /// The users' topics of a broker.
 async fn user_topics(admin: &Admin, address: &str, derived: bool) -> Result<TopicTable> {
     let code = request::GET_SYSTEM_TOPIC_LIST_FROM_BROKER;
-    let system: TopicList = admin.ask_long(address, code, &(), LONG).await?.json()?;
+    let system: TopicList = admin.ask_long(address, code, &()).await?.json()?;
     let system: BTreeSet<String> = system.topic_list.into_iter().collect();
     let mut table = tables::topics(admin, address).await?;
     table.topic_config_table.retain(|name, topic| {

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use kerolox_protocol::names::{dlq_topic, retry_topic};
+use kerolox_protocol::names::{check_group, dlq_topic, is_system_group, retry_topic};
 use kerolox_protocol::remoting::admin::{DeleteGroup, GroupConfig};
 use kerolox_protocol::remoting::codes::{request, version};
 use serde_json::{Map, Value, json};
 
 use super::Run;
+use super::brokers::{config_of, is_kerolox};
 use super::topics::{all_topics, delete_in_names, delete_on, held, read_list};
 use crate::admin::{Admin, Asked, Broker, Failed, Target, holders, on_each};
 use crate::bodies::{ConsumeStats, queue_of, sorted};
@@ -153,9 +154,28 @@ pub struct UpdateSubGroupList {
     file: PathBuf,
 }
 
+/// What there is to set of a group.
+const GROUP_KEYS: [&str; 15] = [
+    "groupName",
+    "consumeEnable",
+    "consumeFromMinEnable",
+    "consumeBroadcastEnable",
+    "consumeMessageOrderly",
+    "retryQueueNums",
+    "retryMaxTimes",
+    "groupRetryPolicy",
+    "brokerId",
+    "whichBrokerWhenConsumeSlowly",
+    "notifyConsumerIdsChangedEnable",
+    "groupSysFlag",
+    "consumeTimeoutMinute",
+    "subscriptionDataSet",
+    "attributes",
+];
+
 impl Run for UpdateSubGroupList {
     async fn run(self, admin: &Admin, out: &mut Out) -> Result<()> {
-        let list = read_list(&self.file)?;
+        let list = read_list(&self.file, &GROUP_KEYS)?;
         for group in &list {
             let read = serde_json::from_value::<GroupConfig>(group.clone());
             let read = read.with_context(|| format!("{group} is no group's settings"))?;
@@ -207,6 +227,11 @@ impl Run for DeleteSubGroup {
         let cluster = self.target.cluster.as_deref().map(str::trim);
         let within = cluster.map(|cluster| format!(" in cluster [{cluster}]")).unwrap_or_default();
         let header = DeleteGroup { group_name: group.into(), clean_offset };
+        // A broker may drop the retry topic along with the group.
+        let own = match cluster {
+            Some(cluster) => own_topics(admin, cluster, group).await?,
+            None => Vec::new(),
+        };
         let mut done = Vec::new();
         let mut result = on_each(&brokers, async |broker| {
             let address = &broker.address;
@@ -220,12 +245,20 @@ impl Run for DeleteSubGroup {
         .await;
         let mut topics = Vec::new();
         if let (Some(cluster), Ok(())) = (cluster, &result) {
-            (topics, result) = delete_topics(admin, cluster, group).await;
+            (topics, result) = delete_topics(admin, cluster, group, &own).await;
         }
         out.value(json!({
             "group": group, "brokers": done, "offsetsRemoved": clean_offset, "topics": topics,
         }));
         result
+    }
+}
+
+/// Why Kerolox deletes no group of such a name; Apache's broker does not look at it.
+fn refusal(group: &str) -> Option<String> {
+    match is_system_group(group) {
+        true => Some("it is one of the system's own".to_owned()),
+        false => check_group(group).err(),
     }
 }
 
@@ -241,6 +274,11 @@ impl DeleteSubGroup {
         let kept = if self.remove_offset { "deleted" } else { "kept" };
         let result = on_each(brokers, async |broker| {
             let (address, alone) = (&broker.address, std::slice::from_ref(broker));
+            if let Some(why) = refusal(group)
+                && is_kerolox(&config_of(admin, address, request::GET_BROKER_CONFIG).await?)
+            {
+                bail!("{address} would refuse to delete subscription group [{group}]: {why}");
+            }
             let exists = tables::group(admin, address, group).await?.is_some();
             let mut asked = Asked::default();
             let stats = progress(admin, alone, group, None, &mut asked).await;
@@ -275,12 +313,31 @@ impl DeleteSubGroup {
     }
 }
 
-/// Deletes a group's own topics in one cluster; in others they stay. Those that are deleted everywhere.
-async fn delete_topics(admin: &Admin, cluster: &str, group: &str) -> (Vec<String>, Result<()>) {
+/// A group's own topics that are there in a cluster.
+async fn own_topics(admin: &Admin, cluster: &str, group: &str) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for topic in [retry_topic(group), dlq_topic(group)] {
+        let route = admin.find_route(&topic).await?.unwrap_or_default();
+        if route.broker_datas.iter().any(|data| data.cluster == cluster) {
+            found.push(topic);
+        }
+    }
+    Ok(found)
+}
+
+/// Deletes a group's own topics in one cluster, also those that the name server does not know; in others they
+/// stay. Those of `known` that are deleted everywhere.
+async fn delete_topics(
+    admin: &Admin,
+    cluster: &str,
+    group: &str,
+    known: &[String],
+) -> (Vec<String>, Result<()>) {
     let (mut done, mut result) = (Vec::new(), Ok(()));
     for topic in [retry_topic(group), dlq_topic(group)] {
         match delete_own(admin, cluster, &topic).await {
-            Ok(()) => done.push(topic),
+            Ok(()) if known.contains(&topic) => done.push(topic),
+            Ok(()) => {}
             Err(error) => result = result.and(Err(error)),
         }
     }

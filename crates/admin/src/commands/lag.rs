@@ -1,8 +1,9 @@
 //! How far groups are behind: in messages and in seconds, and whose task it is to catch up.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use bytes::Bytes;
 use kerolox_client::{Connection, OwnedReply};
 use kerolox_protocol::json::write::MessageQueue;
@@ -19,10 +20,11 @@ use tokio::task::JoinSet;
 use super::Run;
 use super::brokers::{Rounds, known};
 use super::exports::is_user_group;
-use super::topics::all_topics;
+use super::topics::{all_topics, groups_of};
 use crate::admin::{Admin, Asked, Broker, LONG};
 use crate::bodies::{ByQueue, ConsumeStats, sorted};
 use crate::consumers::clients;
+use crate::endless::until_signal;
 use crate::format::now;
 use crate::out::{Cell, Column, Out};
 use crate::tables;
@@ -145,6 +147,25 @@ impl Look<'_> {
         Ok(groups.into_iter().collect())
     }
 
+    /// The groups to look at. Of one topic those with an offset in it, or a subscription to it: 208 shows any
+    /// other group in it, too, as if it had all of it yet to read.
+    async fn wanted(&mut self, named: &[String], topic: Option<&str>) -> Result<Vec<String>> {
+        let named: Vec<String> = named.iter().map(|group| group.trim().to_owned()).collect();
+        let Some(topic) = topic else {
+            return if named.is_empty() { self.groups().await } else { Ok(named) };
+        };
+        let mut readers = groups_of(self.admin, &self.brokers, topic, &mut self.asked).await;
+        if named.is_empty() {
+            readers.retain(|group| is_user_group(group));
+            return Ok(readers.into_iter().collect());
+        }
+        let stranger = named.iter().find(|group| !readers.contains(*group));
+        match stranger {
+            Some(group) if self.asked.is_complete() => Err(nothing_of(group, topic)),
+            _ => Ok(named.into_iter().filter(|group| readers.contains(group)).collect()),
+        }
+    }
+
     /// 307 of every client of a group, of all at once: one that hangs takes the broker ten seconds.
     async fn owners(&mut self, group: &str) -> Owners {
         let mut owners = Owners::default();
@@ -156,7 +177,10 @@ impl Look<'_> {
                 continue;
             };
             let group = group.to_owned();
-            answers.spawn(async move { (running(&connection, &group, &client).await, client) });
+            let within = self.admin.patience(LONG);
+            answers.spawn(
+                async move { (running(&connection, &group, &client, within).await, client) },
+            );
         }
         while let Some(answer) = answers.join_next().await {
             match answer {
@@ -178,6 +202,7 @@ async fn running(
     connection: &Connection,
     group: &str,
     client: &str,
+    within: Duration,
 ) -> Option<Vec<(MessageQueue, Held)>> {
     let question = RunningInfo {
         consumer_group: group.into(),
@@ -185,7 +210,7 @@ async fn running(
         jstack_enable: false,
     };
     let code = request::GET_CONSUMER_RUNNING_INFO;
-    let reply = connection.call_within(LONG, code, &question, Bytes::new()).await;
+    let reply = connection.call_within(within, code, &question, Bytes::new()).await;
     let running: Running = reply.and_then(OwnedReply::success).ok()?.json().ok()?;
     sorted(running.mq_table).ok()
 }
@@ -219,24 +244,34 @@ fn seconds_since(ms: i64) -> i64 {
     now().saturating_sub(ms).max(0) / 1000
 }
 
+/// A name that is wrong must not look like a group that has no lag.
+fn nothing_of(group: &str, topic: &str) -> anyhow::Error {
+    anyhow!("group {group} has neither offsets in {topic} nor subscribes to it: is the name right?")
+}
+
 impl Lag {
-    /// What a group has yet to read on a broker.
+    fn topic(&self) -> Option<&str> {
+        self.topic.as_deref().map(str::trim)
+    }
+
+    /// What a group has yet to read on a broker; how many queues it reads there.
     async fn rows_of(
         &self,
         admin: &Admin,
         broker: &Broker,
         group: &str,
         rows: &mut Vec<Row>,
-    ) -> Result<()> {
-        let topic = self.topic.as_deref().map(str::trim);
+    ) -> Result<usize> {
         let question = ConsumeStatsQuestion {
             consumer_group: group.into(),
-            topic: topic.map(Into::into),
+            topic: self.topic().map(Into::into),
             topic_list: None,
         };
         let code = request::GET_CONSUME_STATS;
         let reply = admin.ask(&broker.address, code, &question).await?;
-        for (queue, offsets) in sorted(reply.json::<ConsumeStats>()?.offset_table)? {
+        let queues = sorted(reply.json::<ConsumeStats>()?.offset_table)?;
+        let count = queues.len();
+        for (queue, offsets) in queues {
             let queue = (queue.topic, queue.broker_name, queue.queue_id);
             let OffsetWrapper { broker_offset, consumer_offset, .. } = offsets;
             let behind = broker_offset.saturating_sub(consumer_offset).max(0);
@@ -252,29 +287,24 @@ impl Lag {
             let (group, offset) = (group.to_owned(), consumer_offset);
             rows.push(Row { group, queue, offset, behind, seconds, owner: None, pulled: None });
         }
-        Ok(())
+        Ok(count)
     }
 
     /// Every queue of every group.
     async fn collect(&self, look: &mut Look<'_>) -> Result<Vec<Row>> {
-        let groups = match self.groups.is_empty() {
-            true => look.groups().await?,
-            false => self.groups.iter().map(|group| group.trim().to_owned()).collect(),
-        };
+        let groups = look.wanted(&self.groups, self.topic()).await?;
         let mut all = Vec::new();
         for group in &groups {
-            let mut rows = Vec::new();
-            let ask =
-                async |broker: &Broker| self.rows_of(look.admin, broker, group, &mut rows).await;
+            let (mut rows, mut queues) = (Vec::new(), 0);
+            let ask = async |broker: &Broker| {
+                queues += self.rows_of(look.admin, broker, group, &mut rows).await?;
+                Ok(())
+            };
             look.asked.each(&look.brokers, ask).await;
+            if queues == 0 && !self.groups.is_empty() && look.asked.is_complete() {
+                return Err(nothing_of(group, self.topic().unwrap_or("any topic")));
+            }
             if rows.is_empty() {
-                // A name that is wrong must not look like a group that has no lag.
-                if !self.groups.is_empty() && look.asked.is_complete() {
-                    let topic = self.topic.as_deref().unwrap_or("any topic");
-                    bail!(
-                        "group {group} has neither offsets in {topic} nor subscribes to it: is the name right?"
-                    );
-                }
                 continue;
             }
             let owners = look.owners(group).await;
@@ -287,7 +317,10 @@ impl Lag {
 
     /// One look. The number of queues in it.
     async fn round(&self, admin: &Admin, out: &mut Out) -> Result<usize> {
-        let brokers = admin.one_of_each(None).await?;
+        let brokers = match self.topic() {
+            Some(topic) => admin.holders(topic).await?,
+            None => admin.one_of_each(None).await?,
+        };
         let mut look = Look { admin, brokers, asked: Asked::default() };
         let rows = self.collect(&mut look).await?;
         let cells: Vec<_> = rows.iter().map(Row::cells).collect();
@@ -329,8 +362,8 @@ fn totals(rows: &[Row]) -> Vec<Vec<Cell>> {
     totals.into_iter().map(row).collect()
 }
 
-impl Run for Lag {
-    async fn run(self, admin: &Admin, out: &mut Out) -> Result<()> {
+impl Lag {
+    async fn rounds(&self, admin: &Admin, out: &mut Out) -> Result<()> {
         let mut rounds = Rounds::new(self.watch, self.rounds);
         loop {
             let result = self.round(admin, out).await;
@@ -344,6 +377,15 @@ impl Run for Lag {
                 }
                 _ => return Ok(()),
             }
+        }
+    }
+}
+
+impl Run for Lag {
+    async fn run(self, admin: &Admin, out: &mut Out) -> Result<()> {
+        match self.watch {
+            Some(_) => until_signal(self.rounds(admin, out)).await,
+            None => self.rounds(admin, out).await,
         }
     }
 }

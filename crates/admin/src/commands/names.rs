@@ -217,8 +217,7 @@ pub struct UpdateNamesrvConfig {
 impl Run for UpdateNamesrvConfig {
     async fn run(self, admin: &Admin, out: &mut Out) -> Result<()> {
         let (key, value) = (self.key.trim(), self.value.trim());
-        ensure!(!key.is_empty(), "-k is empty; give the key to set");
-        let body = Bytes::from(property_line(key, value));
+        let body = Bytes::from(property_line(key, value)?);
         let (done, result) = admin.tell_all_names(names::UPDATE_NAMESRV_CONFIG, &(), body).await;
         if !done.is_empty() {
             out.line(format!("update name server config success![{}]", done.join(", ")));

@@ -10,7 +10,7 @@ use kerolox_protocol::remoting::route::TopicRoute;
 use serde_json::{Value, json};
 
 use super::Run;
-use super::brokers::config_of;
+use super::brokers::{config_of, is_kerolox};
 use super::topics::topic_stats;
 use crate::admin::{Admin, Asked, Broker, Failed, holders, on_each, refused_with};
 use crate::bodies::{Reset, sorted};
@@ -366,13 +366,11 @@ impl Job<'_> {
     }
 }
 
-/// Whether a broker resets forwards, too, when it is told not to. Apache's does, where it resets by itself; a
-/// Kerolox is known by its own keys.
+/// Whether a broker resets forwards, too, when it is told not to. Apache's does, where it resets by itself.
 async fn always_forces(admin: &Admin, address: &str) -> Result<bool> {
     let config = config_of(admin, address, request::GET_BROKER_CONFIG).await?;
-    let is_kerolox = config.keys().any(|key| key.starts_with("kerolox."));
     let resets_itself = config.get("useServerSideResetOffset").is_some_and(|v| v == "true");
-    Ok(resets_itself && !is_kerolox)
+    Ok(resets_itself && !is_kerolox(&config))
 }
 
 fn is_offline(error: &anyhow::Error) -> bool {

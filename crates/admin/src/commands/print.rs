@@ -1,29 +1,31 @@
 //! Messages printed: of a topic, of a queue, from now on.
 
 use std::collections::BTreeMap;
+use std::slice;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use kerolox_protocol::remoting::codes::response;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use super::Run;
-use crate::admin::{Admin, Failed};
+use crate::admin::{Admin, Asked, BadQueue, Broker};
 use crate::endless::until_signal;
 use crate::format::{Message, body_text, check_charset, now, parse_time, time_ms};
 use crate::lookup::json_of;
-use crate::out::Out;
-use crate::queues::{Pulled, Queue, Reading, queue_on, readable};
+use crate::out::{Out, one_line};
+use crate::queues::{Pulled, Queue, Reading, check_is_there, queue_on, readable};
 
 /// The line that mqadmin prints of a message. Without its body, that is nowhere in it.
 fn line_of(queue: &Queue, message: &Message, with_body: bool) -> String {
-    let (id, broker) = (message.id(), &queue.broker.name);
+    let (id, broker) = (one_line(message.id()), &queue.broker.name);
     if with_body {
-        return format!("MSGID: {id} {} BODY: {}", message.text(broker), body_text(&message.body));
+        let (text, body) = (message.text(broker), body_text(&message.body));
+        return format!("MSGID: {id} {} BODY: {body}", one_line(&text));
     }
     let bare = Message { body: Vec::new(), ..message.clone() };
-    format!("MSGID: {id} {} BODY: NOT PRINT BODY", bare.text(broker))
+    format!("MSGID: {id} {} BODY: NOT PRINT BODY", one_line(&bare.text(broker)))
 }
 
 /// A line of text, or a value.
@@ -63,7 +65,9 @@ async fn read(
             return Ok(());
         }
         if !goes_on {
-            bail!("{queue} ended at offset {offset}, before {end} ({})", pulled.status());
+            let status = pulled.status();
+            let why = format!("{queue} ended at offset {offset}, before {end} ({status})");
+            return Err(BadQueue(why).into());
         }
         offset = pulled.next;
     }
@@ -146,18 +150,20 @@ impl PrintMsg {
 
 impl Run for PrintMsg {
     async fn run(self, admin: &Admin, out: &mut Out) -> Result<()> {
-        check_charset(&self.charset)?;
+        check_charset("-c", &self.charset)?;
         let queues = readable(admin, self.topic.trim(), self.parent.as_deref()).await?;
-        let mut failed = Failed::default();
+        let mut asked = Asked::default();
         for queue in &queues {
-            if let Err(error) = self.print_queue(admin, out, queue).await {
-                failed.add(&queue.to_string(), &error.context(queue.to_string()));
-            }
+            let print = async |_: &Broker| {
+                let printed = self.print_queue(admin, out, queue).await;
+                printed.with_context(|| queue.to_string())
+            };
+            asked.each(slice::from_ref(&queue.broker), print).await;
             if out.is_closed() {
                 break;
             }
         }
-        failed.result(queues.len())
+        asked.result()
     }
 }
 
@@ -206,16 +212,17 @@ fn print_counts(out: &mut Out, counts: BTreeMap<String, u64>) {
     counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
     for (tag, count) in counts {
         let value = json!({"tag": tag, "count": count});
-        out.say(format!("Tag: {tag:<30} Count: {count}"), value);
+        out.say(format!("Tag: {:<30} Count: {count}", one_line(&tag)), value);
     }
 }
 
 impl Run for PrintMsgByQueue {
     async fn run(self, admin: &Admin, out: &mut Out) -> Result<()> {
-        check_charset(&self.charset)?;
+        check_charset("-c", &self.charset)?;
         let topic = self.topic.trim();
         let route = admin.route(topic).await?;
         let queue = queue_on(&route, topic, self.broker.trim(), self.queue)?;
+        check_is_there(&route, &queue)?;
         let range = queue.range(admin, self.begin, self.end).await?;
         let prints = self.print.unwrap_or(!self.calculate);
         let mut counts = BTreeMap::new();
@@ -248,7 +255,8 @@ pub struct ConsumeMessage {
     /// Only from here on
     #[arg(short = 'o', long = "offset", value_name = "N")]
     offset: Option<i64>,
-    /// In the name of this group, whose offsets stay as they are
+    /// In the name of this group, whose offsets stay as they are; brokers with autoCreateSubscriptionGroup make
+    /// one that is not there
     #[arg(short = 'g', long = "consumerGroup", value_name = "GROUP", default_value = crate::queues::TOOLS_GROUP)]
     group: String,
     /// Stored then or later
@@ -349,19 +357,19 @@ impl Run for ConsumeMessage {
     async fn run(self, admin: &Admin, out: &mut Out) -> Result<()> {
         self.check()?;
         let queues = self.queues(admin).await?;
-        let (mut left, mut failed) = (self.most, Failed::default());
+        let (mut left, mut asked) = (self.most, Asked::default());
         for queue in &queues {
             if left <= 0 || out.is_closed() {
                 break;
             }
-            match self.consume(admin, out, queue, left).await {
-                Ok(now_left) => left = now_left,
-                Err(error) => {
-                    failed.add(&queue.to_string(), &error.context(queue.to_string()));
-                }
-            }
+            let consume = async |_: &Broker| {
+                let consumed = self.consume(admin, out, queue, left).await;
+                left = consumed.with_context(|| queue.to_string())?;
+                Ok(())
+            };
+            asked.each(slice::from_ref(&queue.broker), consume).await;
         }
-        failed.result(queues.len())
+        asked.result()
     }
 }
 
@@ -473,29 +481,21 @@ impl Follower {
     }
 }
 
-/// A text in one line of a terminal: what would move the cursor is written out, what is too long cut.
-fn one_line(text: &str, width: usize) -> String {
-    let mut chars = text.chars();
-    let mut line = String::new();
-    for char in chars.by_ref().take(width) {
-        match char.is_control() {
-            true => line.extend(char.escape_default()),
-            false => line.push(char),
-        }
+/// The begin of a text, in one line.
+fn shortened(text: &str, width: usize) -> String {
+    match text.char_indices().nth(width) {
+        Some((end, _)) => format!("{}…", one_line(&text[..end])),
+        None => one_line(text).into_owned(),
     }
-    if chars.next().is_some() {
-        line.push('…');
-    }
-    line
 }
 
 impl Tail {
     fn line(&self, queue: &Queue, message: &Message) -> String {
-        let property = |name: &str| one_line(message.property(name).unwrap_or("-"), usize::MAX);
-        let at = format!("{}:{}@{}", queue.broker.name, queue.id, message.queue_offset);
-        let (time, id) = (time_ms(message.store_timestamp), one_line(message.id(), usize::MAX));
+        let property = |name: &str| one_line(message.property(name).unwrap_or("-"));
+        let at = format!("{}:{}@{}", one_line(&queue.broker.name), queue.id, message.queue_offset);
+        let (time, id) = (time_ms(message.store_timestamp), one_line(message.id()));
         let (tags, keys) = (property("TAGS"), property("KEYS"));
-        let body = one_line(&body_text(&message.body), self.width);
+        let body = shortened(&body_text(&message.body), self.width);
         format!("{time} {at} {id} {tags} {keys} {body}")
     }
 
@@ -540,8 +540,8 @@ mod tests {
 
     #[test]
     fn bodies_become_one_short_line() {
-        assert_eq!(one_line("a\nb\u{1b}[2J", 20), "a\\nb\\u{1b}[2J");
-        assert_eq!(one_line("äöü", 3), "äöü");
-        assert_eq!(one_line("äöüß", 3), "äöü…");
+        assert_eq!(shortened("a\nb\u{1b}[2J", 20), "a\\nb\\u{1b}[2J");
+        assert_eq!(shortened("äöü", 3), "äöü");
+        assert_eq!(shortened("äöüß", 3), "äöü…");
     }
 }

@@ -13,7 +13,7 @@ use super::topics::pretty;
 use crate::admin::{Admin, Asked, Failed};
 use crate::format::{Message, body_text, check_charset, parse_time, time, time_ms};
 use crate::lookup::{Answer, Found, INDEX_MAX, Index, Question, by_id, by_unique_id};
-use crate::out::{Cell, Column, Out};
+use crate::out::{Cell, Column, Out, one_line};
 use crate::queues::{Reading, queue_on};
 use crate::trace::{Step, steps};
 use crate::track::{push, takes_pushes, tracks};
@@ -54,7 +54,7 @@ fn file_name(message: &Message) -> &str {
 
 /// Prints a message line by line.
 fn block(out: &mut Out, message: &Message, offset_id: bool, body: bool, path: Option<&Path>) {
-    let mut field = |label: &str, value: &str| out.line(format!("{label:<20} {value}"));
+    let mut field = |label: &str, value: &str| out.line(format!("{label:<20} {}", one_line(value)));
     let listed = |name: &str| format!("[{}]", message.property(name).unwrap_or("null"));
     if offset_id {
         field("OffsetID:", &message.offset_id);
@@ -76,7 +76,7 @@ fn block(out: &mut Out, message: &Message, offset_id: bool, body: bool, path: Op
         field("Message Body Path:", &path.display().to_string());
     }
     if body {
-        field("Message Body:", &body_text(&message.body));
+        out.line(format!("{:<20} {}", "Message Body:", body_text(&message.body)));
     }
 }
 
@@ -223,7 +223,7 @@ impl QueryMsgById {
 impl Run for QueryMsgById {
     async fn run(self, admin: &Admin, out: &mut Out) -> Result<()> {
         if let Some(charset) = &self.format {
-            check_charset(charset)?;
+            check_charset("-f", charset)?;
         }
         let ids: Vec<&str> =
             self.ids.split(',').map(str::trim).filter(|id| !id.is_empty()).collect();
@@ -411,7 +411,7 @@ pub struct QueryMsgByOffset {
 impl Run for QueryMsgByOffset {
     async fn run(self, admin: &Admin, out: &mut Out) -> Result<()> {
         if let Some(charset) = &self.format {
-            check_charset(charset)?;
+            check_charset("-f", charset)?;
         }
         let topic = self.topic.trim();
         let route = admin.route(self.route.as_deref().unwrap_or(topic)).await?;

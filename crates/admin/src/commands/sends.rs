@@ -129,6 +129,7 @@ pub(super) async fn resend(admin: &Admin, message: &Message) -> Result<Sent> {
 /// Options of `sendMessage`.
 #[derive(Debug, clap::Args)]
 pub struct SendMessage {
+    /// Brokers with autoCreateTopicEnable make one that is not there
     #[arg(short = 't', long = "topic")]
     topic: String,
     /// UTF-8
@@ -268,6 +269,7 @@ fn body_of(size: i64) -> Bytes {
 /// Options of `checkMsgSendRT`.
 #[derive(Debug, clap::Args)]
 pub struct CheckMsgSendRT {
+    /// Brokers with autoCreateTopicEnable make one that is not there
     #[arg(short = 't', long = "topic")]
     topic: String,
     /// Messages to send

@@ -15,6 +15,7 @@ use super::topics::{all_topics, groups_of, is_derived, topic_stats};
 use crate::admin::{Admin, Asked, Broker, holders};
 use crate::bodies::{ConsumeStats, queue_of};
 use crate::consumers::{clients, holders_of_group, is_absent, lag, progress, total};
+use crate::endless::until_signal;
 use crate::format::{now, time};
 use crate::out::{Cell, Column, Out};
 use crate::running::inspect;
@@ -39,6 +40,8 @@ const STATS: [Column; 7] = [
     Column::right("#InMsg24Hour", "inMsg24Hour", 14),
     Column::right("#OutMsg24Hour", "outMsg24Hour", 14),
 ];
+
+const DAY_MS: i64 = 86_400_000;
 
 /// How much there was of something.
 #[derive(Debug, Clone, Copy, Default)]
@@ -69,6 +72,15 @@ async fn amount(
     };
     asked.each(brokers, ask).await;
     all
+}
+
+/// Whether a message was stored in the last 24 hours. Brokers count in stretches, and show those alone that are
+/// over: between a message's first minute and the end of its ten minutes all their sums are 0. And they begin
+/// anew with a start.
+async fn stored_lately(admin: &Admin, brokers: &[Broker], topic: &str, asked: &mut Asked) -> bool {
+    let stats = topic_stats(admin, brokers, topic, asked).await;
+    let last = stats.offset_table.values().map(|queue| queue.last_update_timestamp).max();
+    last.is_some_and(|last| now().saturating_sub(last) < DAY_MS)
 }
 
 impl Run for StatsAll {
@@ -105,12 +117,14 @@ impl StatsAll {
         if asked.answering(brokers) == 0 {
             return rows;
         }
+        let is_active =
+            !self.active || into.day > 0 || stored_lately(admin, brokers, topic, asked).await;
         for group in &groups {
             let key = format!("{topic}@{group}");
             let from = amount(admin, brokers, ("GROUP_GET_NUMS", &key), asked).await;
             let stats = progress(admin, brokers, group, Some(topic), asked).await;
             let behind = total(stats.offset_table.values().map(lag)).max(0);
-            if !self.active || into.day > 0 || from.day > 0 {
+            if is_active || from.day > 0 {
                 rows.push(vec![
                     Cell::cut(topic, 64),
                     Cell::cut(group, 64),
@@ -122,7 +136,7 @@ impl StatsAll {
                 ]);
             }
         }
-        if groups.is_empty() && (!self.active || into.day > 0) {
+        if groups.is_empty() && is_active {
             // Those that do not answer may have one.
             let is_known = asked.answering(brokers) == brokers.len();
             rows.push(vec![
@@ -149,6 +163,12 @@ pub struct StartMonitoring {
 
 impl Run for StartMonitoring {
     async fn run(self, admin: &Admin, out: &mut Out) -> Result<()> {
+        until_signal(self.rounds(admin, out)).await
+    }
+}
+
+impl StartMonitoring {
+    async fn rounds(&self, admin: &Admin, out: &mut Out) -> Result<()> {
         let mut rounds = 0_u64;
         while !out.is_closed() {
             rounds += 1;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use bytes::Bytes;
+use kerolox_protocol::names::is_system_topic;
 use kerolox_protocol::remoting::admin::{CreateTopic, TopicConfig, TopicQuestion, perm};
 use kerolox_protocol::remoting::codes::{names, request, response};
 use kerolox_protocol::remoting::registration::{DeleteTopicInNames, KvKey, KvValue};
@@ -43,7 +44,10 @@ async fn put_topic(
 
 /// Only what a topic may allow.
 fn check_perm(bits: i32) -> Result<()> {
-    ensure!((0..=7).contains(&bits), "perm {bits} is not one of 2 (write), 4 (read) and 6 (both)");
+    ensure!(
+        (0..=7).contains(&bits),
+        "perm {bits} is not one of 0 to 7, the sums of 4 (read), 2 (write) and 1 (others inherit it)"
+    );
     Ok(())
 }
 
@@ -179,19 +183,41 @@ pub struct UpdateTopicList {
     file: std::path::PathBuf,
 }
 
-/// Reads a JSON list of settings from a file.
-pub(super) fn read_list(path: &std::path::Path) -> Result<Vec<Value>> {
+/// Reads a JSON list of settings from a file. A key that the settings do not have is refused: brokers pass it
+/// over, and it was meant to do something.
+pub(super) fn read_list(path: &std::path::Path, known: &[&str]) -> Result<Vec<Value>> {
     let shown = path.display();
     let text = std::fs::read_to_string(path).with_context(|| format!("{shown} cannot be read"))?;
-    let list: Vec<Value> = serde_json::from_str(&text)
+    // Some editors write a mark of the byte order first.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let list: Vec<Value> = serde_json::from_str(text)
         .with_context(|| format!("{shown} is no JSON list of settings"))?;
     ensure!(!list.is_empty(), "{shown} holds an empty list: there is nothing to do");
+    for key in list.iter().filter_map(Value::as_object).flat_map(|fields| fields.keys()) {
+        ensure!(
+            known.contains(&key.as_str()),
+            "{shown}: {key:?} is no setting; these are: {}",
+            known.join(", ")
+        );
+    }
     Ok(list)
 }
 
+/// What there is to set of a topic.
+const TOPIC_KEYS: [&str; 8] = [
+    "topicName",
+    "readQueueNums",
+    "writeQueueNums",
+    "perm",
+    "topicFilterType",
+    "topicSysFlag",
+    "order",
+    "attributes",
+];
+
 impl Run for UpdateTopicList {
     async fn run(self, admin: &Admin, out: &mut Out) -> Result<()> {
-        let list = read_list(&self.file)?;
+        let list = read_list(&self.file, &TOPIC_KEYS)?;
         for topic in &list {
             let read = serde_json::from_value::<TopicConfig>(topic.clone());
             let read = read.with_context(|| format!("{topic} is no topic's settings"))?;
@@ -292,13 +318,28 @@ pub(super) async fn held(admin: &Admin, broker: &Broker, topic: &str) -> Result<
     Ok((stats.offset_table.len(), messages.fold(0, i64::saturating_add)))
 }
 
+/// Topics that a broker has for itself: 305 and those that every broker refuses to delete.
+async fn is_own(admin: &Admin, address: &str, topic: &str) -> Result<bool> {
+    let reply = admin.ask(address, request::GET_SYSTEM_TOPIC_LIST_FROM_BROKER, &()).await?;
+    let own = reply.json::<route::TopicList>()?.topic_list;
+    Ok(is_system_topic(topic) || own.iter().any(|name| name == topic))
+}
+
 /// How many messages a deletion would take from each broker.
 async fn would_delete(admin: &Admin, masters: &[Broker], topic: &str, out: &mut Out) -> Result<()> {
+    ensure!(!topic.is_empty(), "-t is empty; give the topic to delete");
     on_each(masters, async |broker| {
-        let (queues, messages) = held(admin, broker, topic).await?;
         let address = &broker.address;
+        ensure!(
+            !is_own(admin, address, topic).await?,
+            "{address} would refuse to delete topic [{topic}]: it is one of the system's own"
+        );
+        let (queues, messages) = held(admin, broker, topic).await?;
         out.say(
-            format!("would delete topic [{topic}] on {address}: {messages} messages in {queues} queues"),
+            match queues {
+                0 => format!("there is no topic [{topic}] on {address}: nothing to delete"),
+                _ => format!("would delete topic [{topic}] on {address}: {messages} messages in {queues} queues"),
+            },
             json!({"dryRun": true, "topic": topic, "broker": address, "queues": queues, "messages": messages}),
         );
         Ok(())
