@@ -175,6 +175,15 @@ fn the_page_shows_the_same_and_stays_until_a_signal() {
     let post = "POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
     assert_eq!(http::ask(port, post).status, 405);
 
+    // Browsers that never read, or never finish to ask, hold nothing up: neither the others nor the end.
+    let asked = ["GET /events HTTP/1.1\r\nHost: test\r\n\r\n", "GET / HT"];
+    let silent: Vec<TcpStream> = (0..8)
+        .map(|i| {
+            let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+            stream.write_all(asked[i % 2].as_bytes()).unwrap();
+            stream
+        })
+        .collect();
     let mut events = events(port);
     let first: Value = serde_json::from_str(&events.next().unwrap()).unwrap();
     assert!(first.is_array(), "the curve so far: {first}");
@@ -195,6 +204,7 @@ fn the_page_shows_the_same_and_stays_until_a_signal() {
     assert_eq!(state["ended"], true);
     running.signal(Signal::TERM);
     assert_eq!(running.ended(), Some(0));
+    drop(silent);
     assert!(is_empty(&folder), "the broker's data is still there");
 }
 
