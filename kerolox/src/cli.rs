@@ -9,6 +9,9 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
+use crate::exit::Failure;
+use crate::log::written;
+
 /// A message broker that speaks RocketMQ.
 #[derive(Debug, Parser)]
 #[command(version, about, propagate_version = true)]
@@ -45,8 +48,8 @@ pub(crate) enum Command {
     Log(crate::log::LogCommand),
 }
 
-/// The arguments of this process. mqadmin does not look at the case of a command's name.
-pub(crate) fn parse() -> Cli {
+/// The arguments of this process, or its exit code. mqadmin does not look at the case of a command's name.
+pub(crate) fn parse() -> Result<Cli, ExitCode> {
     let mut arguments: Vec<OsString> = std::env::args_os().collect();
     if arguments.get(1).is_some_and(|command| command == "admin")
         && let Some(at) = kerolox_admin::arguments::command_at(&arguments[2..])
@@ -54,20 +57,32 @@ pub(crate) fn parse() -> Cli {
     {
         match kerolox_admin::arguments::canonical(text) {
             Ok(name) => arguments[2 + at] = name.into(),
-            Err(why) => Cli::command().error(ErrorKind::InvalidSubcommand, why).exit(),
+            Err(why) => {
+                return Err(say(&Cli::command().error(ErrorKind::InvalidSubcommand, why)));
+            }
         }
     }
-    Cli::parse_from(arguments)
+    Cli::try_parse_from(arguments).map_err(|error| say(&error))
+}
+
+/// Says what is wrong with the arguments, or the help that they ask for.
+fn say(error: &clap::Error) -> ExitCode {
+    match error.print() {
+        Err(e) if !error.use_stderr() && e.kind() != std::io::ErrorKind::BrokenPipe => {
+            Failure::other(e).report()
+        }
+        _ => ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2)),
+    }
 }
 
 /// Writes the completions of a shell.
-pub(crate) fn completions(shell: clap_complete::Shell) -> ExitCode {
+pub(crate) fn completions(shell: clap_complete::Shell) -> Result<ExitCode, Failure> {
     let mut command = Cli::command();
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut command, "kerolox", &mut text);
-    // Whoever reads may have had enough.
-    let _ = std::io::stdout().lock().write_all(&text);
-    ExitCode::SUCCESS
+    let mut out = std::io::stdout().lock();
+    written(out.write_all(&text).and_then(|()| out.flush()))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Format of log lines.

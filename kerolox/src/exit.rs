@@ -11,6 +11,7 @@
 //! | 6 | the data directory cannot be used: foreign, damaged, of a newer format, read-only |
 //! | 7 | the log failed while the server ran |
 
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use kerolox_demo::DemoError;
@@ -82,9 +83,13 @@ impl Failure {
     }
 
     /// Says why on stderr and gives the code.
-    #[expect(clippy::print_stderr, reason = "the last line of a failed command")]
     pub(crate) fn report(&self) -> ExitCode {
-        eprintln!("kerolox: {}", self.why);
+        say(&self.why);
         ExitCode::from(self.code)
     }
+}
+
+/// A line on stderr. The exit code holds also where nobody reads it.
+pub(crate) fn say(line: impl std::fmt::Display) {
+    let _ = writeln!(io::stderr(), "kerolox: {line}");
 }

@@ -11,7 +11,7 @@ use kerolox_server::settings::rows;
 
 use super::{Given, configure};
 use crate::cli::ServerArgs;
-use crate::exit::Failure;
+use crate::exit::{self, Failure};
 use crate::log::written;
 
 /// What a start would run.
@@ -60,7 +60,6 @@ pub(super) fn run(args: ShowArgs) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-#[expect(clippy::print_stderr, reason = "what a start would say of it")]
 fn of_start(args: &ShowArgs) -> Result<Vec<ConfigOrigin>, Failure> {
     let given = Given::from(&args.server);
     let given = match args.role {
@@ -70,7 +69,7 @@ fn of_start(args: &ShowArgs) -> Result<Vec<ConfigOrigin>, Failure> {
     };
     let configured = configure(&given).map_err(Failure::config)?;
     for warning in configured.warnings {
-        eprintln!("kerolox: {warning}");
+        exit::say(warning);
     }
     let options = configured.options;
     let rows = rows(&options.values, |key| key.matters(options.roles));
