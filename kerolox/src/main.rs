@@ -10,6 +10,7 @@ mod config;
 mod exit;
 mod log;
 mod logging;
+mod ports_file;
 mod server;
 
 use std::process::ExitCode;

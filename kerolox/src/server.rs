@@ -4,9 +4,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use kerolox_server::Server;
-use serde_json::json;
 
 use crate::exit::Failure;
+use crate::ports_file::PortsFile;
 use crate::{banner, config, logging};
 
 /// How often a strict process looks whether its log has failed.
@@ -27,11 +27,14 @@ pub(crate) fn run(args: &config::Given<'_>) -> Result<ExitCode, Failure> {
         .build()
         .map_err(Failure::other)?;
     let mut signals = runtime.block_on(async { Signals::new() }).map_err(Failure::other)?;
+    let ports_file = common.ports_file.as_deref().map(PortsFile::at).transpose()?;
     let server = Server::start(options.clone()).map_err(|e| Failure::start(&e))?;
     banner::show(&options, &server);
-    if let Some(path) = &common.ports_file {
-        write_ports(path, &server)
-            .map_err(|e| Failure::config(format!("--ports-file {}: {e}", path.display())))?;
+    if let Some(file) = ports_file
+        && let Err(failure) = file.write(&server)
+    {
+        server.stop();
+        return Err(failure);
     }
     let why = runtime.block_on(async {
         tokio::select! {
@@ -75,20 +78,4 @@ impl Signals {
             _ = self.interrupt.recv() => "SIGINT",
         }
     }
-}
-
-/// Written aside and renamed: whoever sees the file sees all of it.
-fn write_ports(path: &std::path::Path, server: &Server) -> std::io::Result<()> {
-    let ports = &server.ports;
-    let text = json!({
-        "namesrv": ports.namesrv,
-        "broker": ports.broker,
-        "vip": server.vip_port,
-        "grpc": ports.grpc,
-        "proxy": ports.proxy,
-        "http": ports.http,
-    });
-    let temporary = path.with_extension("tmp");
-    std::fs::write(&temporary, format!("{text}\n"))?;
-    std::fs::rename(&temporary, path)
 }
