@@ -6,9 +6,11 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::error::ErrorKind;
+use clap::builder::{PathBufValueParser, TypedValueParser};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
+use crate::config::environment::origin_of;
 use crate::exit::Failure;
 use crate::log::written;
 
@@ -62,7 +64,10 @@ pub(crate) fn parse() -> Result<Cli, ExitCode> {
             }
         }
     }
-    Cli::try_parse_from(arguments).map_err(|error| say(&error))
+    Cli::try_parse_from(arguments).map_err(|mut error| {
+        name_variable(&mut error);
+        say(&error)
+    })
 }
 
 /// Says what is wrong with the arguments, or the help that they ask for.
@@ -73,6 +78,29 @@ fn say(error: &clap::Error) -> ExitCode {
         }
         _ => ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2)),
     }
+}
+
+/// A wrong value of a flag that nobody gave is that of its variable.
+fn name_variable(error: &mut clap::Error) {
+    if !matches!(error.kind(), ErrorKind::InvalidValue | ErrorKind::ValueValidation) {
+        return;
+    }
+    let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else { return };
+    // With the name of its value behind.
+    let flag = argument.split(' ').next().unwrap_or_default();
+    let origin = ContextValue::String(match origin_of(flag) {
+        origin if origin == flag => argument.clone(),
+        variable => variable,
+    });
+    error.insert(ContextKind::InvalidArg, origin);
+}
+
+/// A data directory. Its path is a value of the configuration, and those are text.
+pub(crate) fn data_dir() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new().try_map(|path| match path.to_str() {
+        Some(_) => Ok(path),
+        None => Err("the path of a data directory must be UTF-8 text"),
+    })
 }
 
 /// Writes the completions of a shell.
@@ -128,7 +156,7 @@ pub(crate) struct CommonArgs {
     #[arg(short = 'c', long = "config", value_name = "FILE", env = "KEROLOX_CONFIG")]
     pub(crate) config: Option<PathBuf>,
     /// Where messages are kept [default: ./kerolox-data]
-    #[arg(long, value_name = "DIR", env = "KEROLOX_DATA_DIR")]
+    #[arg(long, value_name = "DIR", env = "KEROLOX_DATA_DIR", value_parser = data_dir())]
     pub(crate) data_dir: Option<PathBuf>,
     /// Address to listen on [default: 127.0.0.1]
     #[arg(long, value_name = "IP", env = "KEROLOX_LISTEN")]

@@ -258,7 +258,7 @@ fn an_address_that_is_not_of_this_machine_ends_the_start_with_3() {
     let folder = Folder::new();
     // From the range for documentation.
     let ended = Launch::new(&folder).args(&["--listen", "192.0.2.1"]).fails();
-    ended.check(3, "broker port 0: Cannot assign requested address");
+    ended.check(3, "broker port 0 on 192.0.2.1: Cannot assign requested address");
 }
 
 #[tokio::test]
