@@ -155,6 +155,9 @@ fn in_use(dir: &Path) -> Failure {
 fn open(dir: &Path, disk: Arc<dyn Disk>) -> Result<(Identity, Files), Failure> {
     let shown = dir.display();
     let unusable = |e: io::Error| Failure::unusable(format!("{shown}: {e}"));
+    if !dir.try_exists().map_err(unusable)? {
+        return Err(Failure::unusable(format!("{shown} is not there")));
+    }
     // A directory without it would be taken for a new one.
     for name in [identity::FILE_NAME, DIR] {
         if !dir.join(name).try_exists().map_err(unusable)? {
