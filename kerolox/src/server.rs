@@ -12,7 +12,7 @@ use crate::{banner, config, logging};
 /// How often a strict process looks whether its log has failed.
 const FAILURE_LOOK: Duration = Duration::from_millis(20);
 
-/// Runs until SIGTERM or SIGINT; if it is strict, until the log fails.
+/// Runs until SIGTERM, SIGINT or SIGHUP; if it is strict, until the log fails.
 pub(crate) fn run(args: &config::Given<'_>) -> Result<ExitCode, Failure> {
     let common = args.common;
     logging::start(common.log_level, common.log_format);
@@ -61,6 +61,7 @@ async fn failure(server: &Server) {
 struct Signals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
+    hangup: Option<tokio::signal::unix::Signal>,
 }
 
 impl Signals {
@@ -69,6 +70,7 @@ impl Signals {
         Ok(Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            hangup: if ignores_hangup() { None } else { Some(signal(SignalKind::hangup())?) },
         })
     }
 
@@ -76,6 +78,24 @@ impl Signals {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
+            () = received(&mut self.hangup) => "SIGHUP",
         }
     }
+}
+
+/// Waits for a signal, if it is one that counts.
+async fn received(signal: &mut Option<tokio::signal::unix::Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether who started this process had it go on when the terminal closes, as `nohup` does. The kernel
+/// shows the ignored signals as bits, and SIGHUP is the first.
+fn ignores_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok());
+    ignored.is_some_and(|bits| bits & 1 != 0)
 }
