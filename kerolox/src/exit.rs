@@ -3,7 +3,7 @@
 //! | code | reason |
 //! |---|---|
 //! | 0 | stopped as asked |
-//! | 1 | anything else; of `log check`: something is damaged; of `demo`: an order was lost or done twice |
+//! | 1 | anything else; of `bench`: messages were lost, doubled, damaged or out of order, or none was acknowledged; of `log check`: something is damaged; of `demo`: an order was lost or done twice |
 //! | 2 | the command line or the configuration is wrong |
 //! | 3 | a port is in use or cannot be bound |
 //! | 4 | the data directory is in use by another process |
@@ -14,6 +14,7 @@
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
+use kerolox_bench::BenchError;
 use kerolox_demo::DemoError;
 use kerolox_server::StartError;
 
@@ -80,6 +81,14 @@ impl Failure {
             DemoError::Stopped(_) | DemoError::Other(_) => 1,
         };
         Failure { code, why: error.to_string() }
+    }
+
+    /// The load generator did not come to its end.
+    pub(crate) fn bench(error: BenchError) -> Self {
+        match error {
+            BenchError::Arguments(why) => Failure::config(why),
+            BenchError::Other(why) => Failure::other(why),
+        }
     }
 
     /// Says why on stderr and gives the code.

@@ -35,7 +35,7 @@ fn main() -> ExitCode {
         cli::Command::Demo(args) => {
             kerolox_demo::run(&args).map_err(|error| exit::Failure::demo(&error))
         }
-        cli::Command::Bench(command) => kerolox_bench::run(command).map_err(exit::Failure::other),
+        cli::Command::Bench(command) => kerolox_bench::run(command).map_err(exit::Failure::bench),
     };
     match result {
         Ok(code) => code,
