@@ -7,8 +7,9 @@ mod common;
 
 use std::process::{Command, Output};
 
+use bytes::Bytes;
 use common::call::{ask, put, read, refused};
-use common::{Folder, Launch, binary};
+use common::{Folder, Launch, binary, trial};
 
 /// Makes standard error a pipe that nobody reads.
 const READER_GONE: &str = "mkfifo unread && exec 3<>unread 2>unread 3<&-";
@@ -24,8 +25,14 @@ async fn a_log_that_cannot_be_written_ends_no_broker() {
             let connection = server.connect().await;
             put(&connection, "t", 0, "hello").await;
             refused(&ask(&connection, 9999, &[]).await, 3, "9999");
-            assert_eq!(read(&connection, "t", 0).await, ["hello"]);
             assert_eq!(server.metric("kerolox_panics_total"), 0);
+            if trial::is_possible() {
+                // The words of a panic go there, too.
+                let victim = server.connect().await;
+                assert!(victim.call(trial::PANIC_IN_CONNECTION, &(), Bytes::new()).await.is_err());
+                assert_eq!(server.metric("kerolox_panics_total"), 1);
+            }
+            assert_eq!(read(&connection, "t", 0).await, ["hello"]);
             server.stop();
         }
     }
