@@ -1,72 +1,47 @@
 //! `--advertise [LISTENER=]HOST[:PORT]`: what clients are told to dial.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, ToSocketAddrs};
 
 use kerolox_server::Advertise;
+use kerolox_server::settings::address::Address;
 
 /// Listeners that may be named.
 const LISTENERS: [&str; 6] = ["namesrv", "broker", "vip", "proxy", "grpc", "ha"];
 
 /// Reads the flags. Routes name the broker's listener; what is said of the others is checked and
-/// kept for those who will be told of them.
+/// kept for those who will be told of them. `broker_ip` was checked as a value of its key.
 pub(crate) fn parse(flags: &[String], broker_ip: Option<&str>) -> Result<Advertise, String> {
-    let mut all = broker_ip.map(str::to_owned);
-    let mut broker = None;
+    // By listener; that of all has no name.
+    let mut given: BTreeMap<&str, &str> = BTreeMap::new();
     for flag in flags {
-        match flag.split_once('=') {
-            None => {
-                check(flag)?;
-                if has_port(flag) {
-                    return Err(format!(
-                        "--advertise {flag}: a port belongs to one listener, say broker={flag}"
-                    ));
-                }
-                all = Some(flag.clone());
-            }
-            Some((listener, address)) if LISTENERS.contains(&listener) => {
-                check(address)?;
-                if listener == "broker" {
-                    broker = Some(address.to_owned());
-                }
-            }
-            Some((listener, _)) => {
-                let known = LISTENERS.join(", ");
-                return Err(format!("--advertise {flag}: {listener:?} is none of {known}"));
-            }
+        let (listener, text) = flag.split_once('=').unwrap_or(("", flag));
+        if flag.contains('=') && !LISTENERS.contains(&listener) {
+            let known = LISTENERS.join(", ");
+            return Err(format!("--advertise {flag}: {listener:?} is none of {known}"));
+        }
+        let Some(address) = Address::parse(text) else {
+            return Err(format!(
+                "--advertise {flag}: not a host name or IP address, with or without a port from 1 to 65535"
+            ));
+        };
+        if listener.is_empty() && address.port.is_some() {
+            return Err(format!(
+                "--advertise {flag}: a port belongs to one listener, say broker={flag}"
+            ));
+        }
+        if let Some(first) = given.insert(listener, text) {
+            return Err(format!("--advertise {flag}: {first} was given for the same already"));
         }
     }
-    let broker = broker.or(all);
-    let store_ip = broker.as_deref().map(resolve).transpose()?;
-    Ok(Advertise { broker, store_ip })
-}
-
-fn check(address: &str) -> Result<(), String> {
-    let host = host(address);
-    let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':' | b'_');
-    if host.is_empty() || !host.bytes().all(legal) {
-        return Err(format!("--advertise {address}: not a host name or IP address"));
-    }
-    Ok(())
-}
-
-fn has_port(address: &str) -> bool {
-    host(address) != address && !(address.starts_with('[') && address.ends_with(']'))
-}
-
-/// The host of `host`, `host:port`, `[v6]` or `[v6]:port`; a bare IPv6 address is one, too.
-fn host(address: &str) -> &str {
-    if let Some(rest) = address.strip_prefix('[') {
-        return rest.split_once(']').map_or(rest, |(host, _)| host);
-    }
-    match address.split_once(':') {
-        Some((host, port)) if !port.contains(':') => host,
-        _ => address,
-    }
+    let broker = given.get("broker").or(given.get("")).copied().or(broker_ip);
+    let store_ip = broker.map(resolve).transpose()?;
+    Ok(Advertise { broker: broker.map(str::to_owned), store_ip })
 }
 
 /// Message ids hold an IP address.
 fn resolve(address: &str) -> Result<IpAddr, String> {
-    let host = host(address);
+    let host = Address::parse(address).map_or(address, |address| address.host);
     if let Ok(ip) = host.parse() {
         return Ok(ip);
     }

@@ -6,8 +6,13 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::error::ErrorKind;
+use clap::builder::{PathBufValueParser, TypedValueParser};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+
+use crate::config::environment::origin_of;
+use crate::exit::Failure;
+use crate::log::written;
 
 /// A message broker that speaks RocketMQ.
 #[derive(Debug, Parser)]
@@ -45,8 +50,8 @@ pub(crate) enum Command {
     Log(crate::log::LogCommand),
 }
 
-/// The arguments of this process. mqadmin does not look at the case of a command's name.
-pub(crate) fn parse() -> Cli {
+/// The arguments of this process, or its exit code. mqadmin does not look at the case of a command's name.
+pub(crate) fn parse() -> Result<Cli, ExitCode> {
     let mut arguments: Vec<OsString> = std::env::args_os().collect();
     if arguments.get(1).is_some_and(|command| command == "admin")
         && let Some(at) = kerolox_admin::arguments::command_at(&arguments[2..])
@@ -54,20 +59,58 @@ pub(crate) fn parse() -> Cli {
     {
         match kerolox_admin::arguments::canonical(text) {
             Ok(name) => arguments[2 + at] = name.into(),
-            Err(why) => Cli::command().error(ErrorKind::InvalidSubcommand, why).exit(),
+            Err(why) => {
+                return Err(say(&Cli::command().error(ErrorKind::InvalidSubcommand, why)));
+            }
         }
     }
-    Cli::parse_from(arguments)
+    Cli::try_parse_from(arguments).map_err(|mut error| {
+        name_variable(&mut error);
+        say(&error)
+    })
+}
+
+/// Says what is wrong with the arguments, or the help that they ask for.
+fn say(error: &clap::Error) -> ExitCode {
+    match error.print() {
+        Err(e) if !error.use_stderr() && e.kind() != std::io::ErrorKind::BrokenPipe => {
+            Failure::other(e).report()
+        }
+        _ => ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2)),
+    }
+}
+
+/// A wrong value of a flag that nobody gave is that of its variable.
+fn name_variable(error: &mut clap::Error) {
+    if !matches!(error.kind(), ErrorKind::InvalidValue | ErrorKind::ValueValidation) {
+        return;
+    }
+    let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else { return };
+    // With the name of its value behind.
+    let flag = argument.split(' ').next().unwrap_or_default();
+    let origin = ContextValue::String(match origin_of(flag) {
+        origin if origin == flag => argument.clone(),
+        variable => variable,
+    });
+    error.insert(ContextKind::InvalidArg, origin);
+}
+
+/// A data directory. Its path is a value of the configuration, and those are text.
+pub(crate) fn data_dir() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new().try_map(|path| match path.to_str() {
+        Some(_) => Ok(path),
+        None => Err("the path of a data directory must be UTF-8 text"),
+    })
 }
 
 /// Writes the completions of a shell.
-pub(crate) fn completions(shell: clap_complete::Shell) -> ExitCode {
+pub(crate) fn completions(shell: clap_complete::Shell) -> Result<ExitCode, Failure> {
     let mut command = Cli::command();
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut command, "kerolox", &mut text);
-    // Whoever reads may have had enough.
-    let _ = std::io::stdout().lock().write_all(&text);
-    ExitCode::SUCCESS
+    let mut out = std::io::stdout().lock();
+    written(out.write_all(&text).and_then(|()| out.flush()))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Format of log lines.
@@ -113,7 +156,7 @@ pub(crate) struct CommonArgs {
     #[arg(short = 'c', long = "config", value_name = "FILE", env = "KEROLOX_CONFIG")]
     pub(crate) config: Option<PathBuf>,
     /// Where messages are kept [default: ./kerolox-data]
-    #[arg(long, value_name = "DIR", env = "KEROLOX_DATA_DIR")]
+    #[arg(long, value_name = "DIR", env = "KEROLOX_DATA_DIR", value_parser = data_dir())]
     pub(crate) data_dir: Option<PathBuf>,
     /// Address to listen on [default: 127.0.0.1]
     #[arg(long, value_name = "IP", env = "KEROLOX_LISTEN")]

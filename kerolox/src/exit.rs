@@ -3,7 +3,7 @@
 //! | code | reason |
 //! |---|---|
 //! | 0 | stopped as asked |
-//! | 1 | anything else; of `log check`: something is damaged; of `demo`: an order was lost or done twice |
+//! | 1 | anything else; of `bench`: messages were lost, doubled, damaged or out of order, or none was acknowledged; of `log check`: something is damaged; of `demo`: an order was lost or done twice |
 //! | 2 | the command line or the configuration is wrong |
 //! | 3 | a port is in use or cannot be bound |
 //! | 4 | the data directory is in use by another process |
@@ -11,8 +11,10 @@
 //! | 6 | the data directory cannot be used: foreign, damaged, of a newer format, read-only |
 //! | 7 | the log failed while the server ran |
 
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
+use kerolox_bench::BenchError;
 use kerolox_demo::DemoError;
 use kerolox_server::{HandOverError, LeaveError, StartError, StopError};
 
@@ -93,10 +95,17 @@ impl Failure {
         Failure { code, why: error.to_string() }
     }
 
+    /// The load generator did not come to its end.
+    pub(crate) fn bench(error: BenchError) -> Self {
+        match error {
+            BenchError::Arguments(why) => Failure::config(why),
+            BenchError::Other(why) => Failure::other(why),
+        }
+    }
+
     /// Says why on stderr and gives the code.
-    #[expect(clippy::print_stderr, reason = "the last line of a failed command")]
     pub(crate) fn report(&self) -> ExitCode {
-        eprintln!("kerolox: {}", self.why);
+        say(&self.why);
         ExitCode::from(self.code)
     }
 }
@@ -107,4 +116,9 @@ fn is_full(error: Option<&std::io::Error>) -> bool {
 
 fn leave_code(why: &LeaveError) -> u8 {
     if is_full(why.io()) { 5 } else { 1 }
+}
+
+/// A line on stderr. The exit code holds also where nobody reads it.
+pub(crate) fn say(line: impl std::fmt::Display) {
+    let _ = writeln!(io::stderr(), "kerolox: {line}");
 }

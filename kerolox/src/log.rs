@@ -29,6 +29,7 @@ use kerolox_log::identity::{self, Identity};
 use rustix::fs::{FlockOperation, fcntl_lock};
 use rustix::io::Errno;
 
+use crate::cli::data_dir;
 use crate::exit::Failure;
 
 /// What to do with it.
@@ -51,6 +52,7 @@ pub(crate) enum LogCommand {
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
     /// The data directory of a stopped server
+    #[arg(value_parser = data_dir())]
     dir: PathBuf,
     /// Print one JSON object
     #[arg(long)]
@@ -60,6 +62,7 @@ pub(crate) struct CheckArgs {
 #[derive(Debug, Args)]
 pub(crate) struct DumpArgs {
     /// The data directory of a stopped server
+    #[arg(value_parser = data_dir())]
     dir: PathBuf,
     /// Begin at this position of the log
     #[arg(long, value_name = "POS", default_value_t = 0)]
@@ -82,10 +85,10 @@ pub(crate) struct DumpArgs {
 #[derive(Debug, Args)]
 pub(crate) struct OfServer {
     /// The data directory
-    #[arg(value_name = "DIR")]
+    #[arg(value_name = "DIR", value_parser = data_dir())]
     dir: Option<PathBuf>,
     /// The same, where DIR is not given [default: ./kerolox-data]
-    #[arg(long, value_name = "DIR", env = "KEROLOX_DATA_DIR")]
+    #[arg(long, value_name = "DIR", env = "KEROLOX_DATA_DIR", value_parser = data_dir())]
     data_dir: Option<PathBuf>,
     /// Configuration file of the server
     #[arg(short = 'c', long = "config", value_name = "FILE", env = "KEROLOX_CONFIG")]
@@ -107,10 +110,10 @@ pub(crate) struct PlanArgs {
 #[derive(Debug, Args)]
 pub(crate) struct RepairArgs {
     /// The data directory of a stopped server
-    #[arg(value_name = "DIR")]
+    #[arg(value_name = "DIR", value_parser = data_dir())]
     dir: Option<PathBuf>,
     /// The same, where DIR is not given [default: ./kerolox-data]
-    #[arg(long, value_name = "DIR", env = "KEROLOX_DATA_DIR")]
+    #[arg(long, value_name = "DIR", env = "KEROLOX_DATA_DIR", value_parser = data_dir())]
     data_dir: Option<PathBuf>,
 }
 
@@ -152,6 +155,9 @@ fn in_use(dir: &Path) -> Failure {
 fn open(dir: &Path, disk: Arc<dyn Disk>) -> Result<(Identity, Files), Failure> {
     let shown = dir.display();
     let unusable = |e: io::Error| Failure::unusable(format!("{shown}: {e}"));
+    if !dir.try_exists().map_err(unusable)? {
+        return Err(Failure::unusable(format!("{shown} is not there")));
+    }
     // A directory without it would be taken for a new one.
     for name in [identity::FILE_NAME, DIR] {
         if !dir.join(name).try_exists().map_err(unusable)? {

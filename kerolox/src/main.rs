@@ -10,6 +10,7 @@ mod config;
 mod exit;
 mod log;
 mod logging;
+mod ports_file;
 mod server;
 
 use std::process::ExitCode;
@@ -19,18 +20,22 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let result = match cli::parse().command {
+    let cli = match cli::parse() {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
+    let result = match cli.command {
         cli::Command::Server(args) => server::run(&(&args).into()),
         cli::Command::Broker(args) => server::run(&(&args).into()),
         cli::Command::Namesrv(args) => server::run(&(&args).into()),
         cli::Command::Admin(args) => kerolox_admin::run(args).map_err(exit::Failure::other),
-        cli::Command::Completions { shell } => Ok(cli::completions(shell)),
+        cli::Command::Completions { shell } => cli::completions(shell),
         cli::Command::Config(command) => config::run(command),
         cli::Command::Log(command) => log::run(&command),
         cli::Command::Demo(args) => {
             kerolox_demo::run(&args).map_err(|error| exit::Failure::demo(&error))
         }
-        cli::Command::Bench(command) => kerolox_bench::run(command).map_err(exit::Failure::other),
+        cli::Command::Bench(command) => kerolox_bench::run(command).map_err(exit::Failure::bench),
     };
     match result {
         Ok(code) => code,

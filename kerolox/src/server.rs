@@ -4,15 +4,15 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use kerolox_server::Server;
-use serde_json::json;
 
 use crate::exit::Failure;
+use crate::ports_file::PortsFile;
 use crate::{banner, config, logging};
 
 /// How often a strict process looks whether its log has failed.
 const FAILURE_LOOK: Duration = Duration::from_millis(20);
 
-/// Runs until SIGTERM or SIGINT; if it is strict, until the log fails.
+/// Runs until SIGTERM, SIGINT or SIGHUP; if it is strict, until the log fails.
 pub(crate) fn run(args: &config::Given<'_>) -> Result<ExitCode, Failure> {
     let common = args.common;
     logging::start(common.log_level, common.log_format);
@@ -27,11 +27,16 @@ pub(crate) fn run(args: &config::Given<'_>) -> Result<ExitCode, Failure> {
         .build()
         .map_err(Failure::other)?;
     let mut signals = runtime.block_on(async { Signals::new() }).map_err(Failure::other)?;
+    let ports_file = common.ports_file.as_deref().map(PortsFile::at).transpose()?;
     let server = Server::start(options.clone()).map_err(|e| Failure::start(&e))?;
     banner::show(&options, &server);
-    if let Some(path) = &common.ports_file {
-        write_ports(path, &server)
-            .map_err(|e| Failure::config(format!("--ports-file {}: {e}", path.display())))?;
+    if let Some(file) = ports_file
+        && let Err(failure) = file.write(&server)
+    {
+        if let Err(why) = server.stop() {
+            tracing::error!("{why}");
+        }
+        return Err(failure);
     }
     let why = runtime.block_on(async {
         tokio::select! {
@@ -55,6 +60,7 @@ async fn failure(server: &Server) {
 struct Signals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
+    hangup: Option<tokio::signal::unix::Signal>,
 }
 
 impl Signals {
@@ -63,6 +69,7 @@ impl Signals {
         Ok(Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            hangup: if ignores_hangup() { None } else { Some(signal(SignalKind::hangup())?) },
         })
     }
 
@@ -70,22 +77,24 @@ impl Signals {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
+            () = received(&mut self.hangup) => "SIGHUP",
         }
     }
 }
 
-/// Written aside and renamed: whoever sees the file sees all of it.
-fn write_ports(path: &std::path::Path, server: &Server) -> std::io::Result<()> {
-    let ports = &server.ports;
-    let text = json!({
-        "namesrv": ports.namesrv,
-        "broker": ports.broker,
-        "vip": server.vip_port,
-        "grpc": ports.grpc,
-        "proxy": ports.proxy,
-        "http": ports.http,
-    });
-    let temporary = path.with_extension("tmp");
-    std::fs::write(&temporary, format!("{text}\n"))?;
-    std::fs::rename(&temporary, path)
+/// Waits for a signal, if it is one that counts.
+async fn received(signal: &mut Option<tokio::signal::unix::Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether who started this process had it go on when the terminal closes, as `nohup` does. The kernel
+/// shows the ignored signals as bits, and SIGHUP is the first.
+fn ignores_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok());
+    ignored.is_some_and(|bits| bits & 1 != 0)
 }

@@ -164,8 +164,13 @@ fn only_a_directory_of_kerolox_is_handed_over() {
     let folder = Folder::new();
     let output = log("hand-over", &folder.data());
     assert_eq!(output.status.code(), Some(6));
-    assert!(said(&output).contains("is no data directory of Kerolox"), "{}", said(&output));
+    assert!(said(&output).contains("data is not there"), "{}", said(&output));
     assert!(!folder.data().exists());
+    let other = folder.join("other");
+    std::fs::create_dir(&other).unwrap();
+    let output = log("hand-over", &other);
+    assert_eq!(output.status.code(), Some(6));
+    assert!(said(&output).contains("is no data directory of Kerolox"), "{}", said(&output));
     let server = Server::start(&folder, &SMALL);
     let output = log("hand-over", &folder.data());
     assert_eq!(output.status.code(), Some(4), "{}", said(&output));

@@ -95,6 +95,42 @@ async fn a_sound_log_is_checked_and_printed() {
     assert!(state.iter().any(|line| line["kind"] == "change"), "{state:?}");
 }
 
+/// A change was shown where the last message before it ends, and with `--from` not at all if no message came.
+#[tokio::test]
+async fn a_change_is_shown_where_it_stands() {
+    let folder = Folder::new();
+    let server = Server::start(&folder, &SMALL);
+    let connection = server.connect().await;
+    let mut sent = 0;
+    for topic in ["a", "b", "c"] {
+        make_topic(&connection, topic, 1).await;
+        // Each in a round of its own.
+        if topic == "a" {
+            let id = put(&connection, topic, 0, "x").await.msg_id;
+            sent = ids::parse_offset_id(&id).unwrap().1;
+        }
+    }
+    server.stop();
+    let made = |words: &[&str]| -> Vec<(String, u64)> {
+        let lines = objects(&log(words, &folder.data(), 0)).into_iter();
+        let of = |line: Value| {
+            let text = line["change"].as_str()?;
+            let topic = ["a", "b", "c"].into_iter().find(|t| text.contains(&format!("\"{t}\"")));
+            let topic = topic.filter(|_| text.contains("TopicPut"))?;
+            Some((topic.to_owned(), line["position"].as_u64()?))
+        };
+        lines.filter_map(of).collect()
+    };
+    let all = made(&["dump", "--state", "--json"]);
+    let topics: Vec<&str> = all.iter().map(|(topic, _)| topic.as_str()).collect();
+    assert_eq!(topics, ["a", "b", "c"]);
+    assert!(all[0].1 <= sent && sent < all[1].1 && all[1].1 < all[2].1, "{sent}: {all:?}");
+    for first in 0..3 {
+        let from = all[first].1.to_string();
+        assert_eq!(made(&["dump", "--state", "--json", "--from", &from]), all[first..]);
+    }
+}
+
 #[tokio::test]
 async fn damage_is_named_with_its_place_and_ends_with_1() {
     let folder = Folder::new();
@@ -143,7 +179,11 @@ async fn a_directory_in_use_is_refused_and_so_is_one_that_holds_no_log() {
     let output = log(&["check"], &empty, 6);
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(stderr.contains("is no data directory of Kerolox"), "{stderr}");
-    log(&["dump"], &folder.join("nowhere"), 6);
+    for words in ["check", "dump", "plan", "repair-index", "hand-over"] {
+        let output = log(&[words], &folder.join("nowhere"), 6);
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(stderr.contains("nowhere is not there"), "{words}: {stderr}");
+    }
     // The lock was given back.
     Launch::new(&folder).args(&SMALL).start().stop();
 }

@@ -1,4 +1,4 @@
-//! SIGTERM: pulls that wait are answered, the process ends with 0 within seconds, and everything
+//! SIGTERM and SIGHUP: pulls that wait are answered, the process ends with 0 within seconds, and everything
 //! that was acknowledged is there after the next start, as it is after kill -9.
 
 #![expect(clippy::unwrap_used, reason = "what helps a test may fail as it does")]
@@ -349,4 +349,26 @@ async fn readiness_and_health_are_told_apart_while_the_log_is_read() {
     let mut answer = String::new();
     std::io::Read::read_to_string(&mut kept.0, &mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+/// SIGHUP killed the server: what was acknowledged was safe, but its clients got no answer.
+#[tokio::test]
+async fn a_closed_terminal_is_a_clean_stop_unless_it_is_to_be_outlived() {
+    let folder = Folder::new();
+    let server = Server::start(&folder, &[]);
+    put(&server.connect().await, "t", 0, "before").await;
+    server.signal(Signal::HUP);
+    let ended = server.ended(SOON);
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
+    for said in ["SIGHUP: stopping", "stopped, everything acknowledged is on the disk"] {
+        assert!(ended.stderr.contains(said), "{}", ended.stderr);
+    }
+    // As nohup starts it.
+    let mut server = Launch::after(&folder, "trap '' HUP").start();
+    server.signal(Signal::HUP);
+    let connection = server.connect().await;
+    put(&connection, "t", 0, "after").await;
+    assert_eq!(read(&connection, "t", 0).await, ["before", "after"]);
+    assert!(server.runs());
+    server.stop();
 }

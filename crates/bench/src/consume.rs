@@ -6,7 +6,6 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::ensure;
 use kerolox_client::{Connection, Error, Form, Master, Options};
 use kerolox_protocol::record;
 use kerolox_protocol::remoting::client::{ConsumerData, Heartbeat, SubscriptionData};
@@ -16,7 +15,7 @@ use crate::puller::{Puller, Step};
 use crate::report::Output;
 use crate::stats::Latencies;
 use crate::target::Target;
-use crate::{exit_code, report, runtime, stats};
+use crate::{arguments, exit_code, report, runtime, stats};
 
 mod summary;
 
@@ -41,7 +40,7 @@ pub struct Args {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=65_535))]
     pub connections: u32,
     /// Seconds, waiting for new messages. Without it: until all queues are drained.
-    #[arg(long)]
+    #[arg(long, value_parser = arguments::some_seconds)]
     pub duration: Option<f64>,
     /// Binary headers instead of JSON.
     #[arg(long)]
@@ -87,9 +86,6 @@ pub fn measure(args: &Args) -> anyhow::Result<Summary> {
 }
 
 async fn consume(args: &Args, output: Output) -> anyhow::Result<Summary> {
-    if let Some(seconds) = args.duration {
-        ensure!((0.0..1e9).contains(&seconds), "--duration {seconds} is no number of seconds");
-    }
     let masters = args.target.masters(&args.target.client(form(args)), &args.topic).await?;
     let cpu = stats::cpu_seconds();
     let tally = Shared::default();

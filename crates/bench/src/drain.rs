@@ -8,7 +8,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::ensure;
 use kerolox_protocol::record::View;
 use serde::Serialize;
 
@@ -16,7 +15,7 @@ use crate::consume::{self, From, Until};
 use crate::produce::{self, Job};
 use crate::report::Output;
 use crate::target::Target;
-use crate::{exit_code, report, runtime, stats};
+use crate::{arguments, exit_code, report, runtime, stats};
 
 /// The drain may take this long; then it is given up.
 const DRAIN_MAX: f64 = 3600.0;
@@ -35,7 +34,7 @@ pub struct Args {
     #[arg(long)]
     pub produce_topic: Option<String>,
     /// Messages per second that are sent meanwhile.
-    #[arg(long, default_value_t = 1000.0)]
+    #[arg(long, default_value_t = 1000.0, value_parser = arguments::rate)]
     pub produce_rate: f64,
     /// Producers' connections.
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=65_535))]
@@ -50,13 +49,13 @@ pub struct Args {
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(i32).range(1..))]
     pub pull_size: i32,
     /// Bytes of each body that is sent, at least 24.
-    #[arg(long, default_value_t = 1024)]
+    #[arg(long, default_value_t = 1024, value_parser = arguments::size)]
     pub size: usize,
     /// Seconds of sending alone, before the backlog is read and again behind.
-    #[arg(long, default_value_t = 10.0)]
+    #[arg(long, default_value_t = 10.0, value_parser = arguments::some_seconds)]
     pub baseline: f64,
     /// Seconds of sending before those, not measured.
-    #[arg(long, default_value_t = 2.0)]
+    #[arg(long, default_value_t = 2.0, value_parser = arguments::seconds)]
     pub warm_up: f64,
     /// Binary headers instead of JSON.
     #[arg(long)]
@@ -133,8 +132,6 @@ impl Args {
 
 fn drain(args: &Args, output: Output) -> anyhow::Result<Summary> {
     let before = args.produce(args.baseline, args.warm_up);
-    produce::check(&before)?;
-    ensure!(args.baseline > 0.0, "--baseline is what the drain is compared with");
     let runtime = runtime()?;
     let client = args.target.client(produce::form(&before));
     let (masters, targets) = runtime.block_on(async {

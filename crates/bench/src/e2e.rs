@@ -10,7 +10,6 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::ensure;
 use kerolox_protocol::record::View;
 
 use crate::body::Identity;
@@ -20,7 +19,7 @@ use crate::report::Output;
 use crate::set::Set;
 use crate::stats::Latencies;
 use crate::target::Target;
-use crate::{exit_code, runtime};
+use crate::{arguments, exit_code, runtime};
 
 mod summary;
 
@@ -43,7 +42,7 @@ pub struct Args {
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(i32).range(1..))]
     pub queues: i32,
     /// Messages per second in all.
-    #[arg(long, default_value_t = 1000.0)]
+    #[arg(long, default_value_t = 1000.0, value_parser = arguments::rate)]
     pub rate: f64,
     /// Producers' connections.
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=65_535))]
@@ -58,25 +57,25 @@ pub struct Args {
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(i32).range(1..))]
     pub pull_size: i32,
     /// Bytes of each body, at least 24.
-    #[arg(long, default_value_t = 1024)]
+    #[arg(long, default_value_t = 1024, value_parser = arguments::size)]
     pub size: usize,
     /// Seconds that are measured.
-    #[arg(long, default_value_t = 10.0)]
+    #[arg(long, default_value_t = 10.0, value_parser = arguments::some_seconds)]
     pub duration: f64,
     /// Seconds before those.
-    #[arg(long, default_value_t = 2.0)]
+    #[arg(long, default_value_t = 2.0, value_parser = arguments::seconds)]
     pub warm_up: f64,
     /// For --surge-for seconds so many times as many messages, from --surge-from on.
-    #[arg(long, value_name = "FACTOR", requires = "surge_for")]
+    #[arg(long, value_name = "FACTOR", requires = "surge_for", value_parser = arguments::factor)]
     pub surge: Option<f64>,
     /// Seconds of the measured time before the surge.
-    #[arg(long, value_name = "SECONDS", default_value_t = 10.0, requires = "surge")]
+    #[arg(long, value_name = "SECONDS", default_value_t = 10.0, requires = "surge", value_parser = arguments::seconds)]
     pub surge_from: f64,
     /// Seconds that the surge lasts.
-    #[arg(long, value_name = "SECONDS", requires = "surge")]
+    #[arg(long, value_name = "SECONDS", requires = "surge", value_parser = arguments::seconds)]
     pub surge_for: Option<f64>,
     /// Seconds that the last messages may take.
-    #[arg(long, default_value_t = 10.0)]
+    #[arg(long, default_value_t = 10.0, value_parser = arguments::seconds)]
     pub grace: f64,
     /// Binary headers instead of JSON.
     #[arg(long)]
@@ -129,6 +128,19 @@ impl Args {
         }
     }
 
+    /// Whether the surge lies where it can be compared.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let (Some(_), Some(length)) = (self.surge, self.surge_for) else { return Ok(()) };
+        let is_time = |seconds: f64| seconds >= 1.0 && seconds < self.duration;
+        if is_time(self.surge_from) && is_time(length) && is_time(self.surge_from + length) {
+            return Ok(());
+        }
+        Err(format!(
+            "the surge, from {} s on for {length} s, must lie within --duration {}, with a second or more before it",
+            self.surge_from, self.duration
+        ))
+    }
+
     fn surge(&self) -> Option<produce::Surge> {
         let (factor, length) = (self.surge?, self.surge_for?);
         let seconds = Duration::from_secs_f64;
@@ -152,18 +164,6 @@ impl Args {
 
 async fn both(args: &Args, output: Output) -> anyhow::Result<Summary> {
     let (sending, reading) = (args.produce(), args.consume());
-    produce::check(&sending)?;
-    ensure!((0.0..1e6).contains(&args.grace), "--grace {} is no number of seconds", args.grace);
-    if let (Some(factor), Some(length)) = (args.surge, args.surge_for) {
-        ensure!((1.0..=1000.0).contains(&factor), "--surge {factor} is not between 1 and 1000");
-        let is_time = |seconds: f64| seconds >= 1.0 && seconds < args.duration;
-        ensure!(
-            is_time(args.surge_from) && is_time(length) && is_time(args.surge_from + length),
-            "the surge, from {} s on for {length} s, must lie within --duration {}, with a second or more before it",
-            args.surge_from,
-            args.duration
-        );
-    }
     let client = args.target.client(produce::form(&sending));
     let masters = args.target.masters_or_create(&client, &args.topic, args.queues).await?;
     let run = produce::run_id();

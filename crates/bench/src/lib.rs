@@ -24,6 +24,7 @@ pub mod produce;
 pub mod topics;
 pub mod verify;
 
+mod arguments;
 mod body;
 mod ledger;
 mod puller;
@@ -54,19 +55,34 @@ pub enum BenchCommand {
     Verify(verify::Args),
 }
 
+/// Why a command did not come to its end.
+#[derive(Debug)]
+pub enum BenchError {
+    /// Two arguments do not go together.
+    Arguments(String),
+    Other(anyhow::Error),
+}
+
 /// Runs one command to its end. The exit code is not 0 if messages were lost, doubled, damaged or
-/// out of order.
-pub fn run(command: BenchCommand) -> anyhow::Result<ExitCode> {
-    match command {
+/// out of order, or none was acknowledged.
+pub fn run(command: BenchCommand) -> Result<ExitCode, BenchError> {
+    let result = match command {
         BenchCommand::Produce(args) => produce::run(&args),
-        BenchCommand::Batch(args) => batch::run(&args),
+        BenchCommand::Batch(args) => {
+            arguments::batch_fits(args.batch, args.produce.size).map_err(BenchError::Arguments)?;
+            batch::run(&args)
+        }
         BenchCommand::Consume(args) => consume::run(&args),
-        BenchCommand::E2e(args) => e2e::run(&args),
+        BenchCommand::E2e(args) => {
+            args.check().map_err(BenchError::Arguments)?;
+            e2e::run(&args)
+        }
         BenchCommand::Drain(args) => drain::run(&args),
         BenchCommand::Topics(args) => topics::run(&args),
         BenchCommand::Probe(args) => probe::run(&args),
         BenchCommand::Verify(args) => verify::run(&args),
-    }
+    };
+    result.map_err(BenchError::Other)
 }
 
 /// One thread for connections that are not measured to the microsecond.

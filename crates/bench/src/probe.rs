@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
 use serde::Serialize;
 
+use crate::arguments;
 use crate::report::Output;
 
 mod disk;
@@ -20,7 +20,7 @@ mod memory;
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
     /// Folder on the disk in question. Without it the disk is left out.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = arguments::folder)]
     pub dir: Option<PathBuf>,
     /// Connections and frames in flight on each; may be given more than once.
     #[arg(long, value_name = "CxF", default_values = ["1x1", "64x1", "16x128"])]
@@ -36,10 +36,10 @@ pub struct Args {
           value_parser = clap::value_parser!(u32).range(1..=16 << 20))]
     pub sync_bytes: Vec<u32>,
     /// MiB that are written and read in one piece.
-    #[arg(long, default_value_t = 512)]
+    #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
     pub file_mib: u64,
     /// Seconds of each measurement.
-    #[arg(long, default_value_t = 2.0)]
+    #[arg(long, default_value_t = 2.0, value_parser = arguments::probe_seconds)]
     pub seconds: f64,
     /// One JSON object instead of text.
     #[arg(long)]
@@ -54,14 +54,16 @@ pub struct Shape {
 }
 
 impl std::str::FromStr for Shape {
-    type Err = anyhow::Error;
+    type Err = String;
 
-    fn from_str(text: &str) -> anyhow::Result<Self> {
-        let (connections, in_flight) = text.split_once('x').context("no x, as in 64x1")?;
-        let shape = Shape { connections: connections.parse()?, in_flight: in_flight.parse()? };
-        ensure!((1..=4096).contains(&shape.connections), "1 to 4096 connections");
-        ensure!((1..=4096).contains(&shape.in_flight), "1 to 4096 frames in flight");
-        Ok(shape)
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = |text: &str| text.parse().ok().filter(|n| (1..=4096).contains(n));
+        let shape = text.split_once('x').and_then(|(connections, in_flight)| {
+            Some(Shape { connections: number(connections)?, in_flight: number(in_flight)? })
+        });
+        shape.ok_or_else(|| {
+            "not connections and frames in flight, 1 to 4096 each, as in 64x1".to_owned()
+        })
     }
 }
 
@@ -94,7 +96,6 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 fn probe(args: &Args, output: Output) -> anyhow::Result<Summary> {
-    ensure!((0.05..1e4).contains(&args.seconds), "--seconds {} is not sensible", args.seconds);
     let time = Duration::from_secs_f64(args.seconds);
     let mut echo = Vec::new();
     for shape in &args.shape {

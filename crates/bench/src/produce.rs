@@ -10,7 +10,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, bail};
 use kerolox_client::{Form, Master};
 
 use crate::ledger::{Header, Ledger, Writer};
@@ -18,7 +18,7 @@ use crate::report::Output;
 use crate::set::Set;
 use crate::target::Target;
 use crate::template::{Common, Template, numbered};
-use crate::{body, exit_code, report, runtime, stats, verify};
+use crate::{arguments, exit_code, report, runtime, stats, verify};
 
 mod link;
 mod pace;
@@ -57,20 +57,20 @@ pub struct Args {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub in_flight: u32,
     /// Bytes of each body, at least 24.
-    #[arg(long, default_value_t = 1024)]
+    #[arg(long, default_value_t = 1024, value_parser = arguments::size)]
     pub size: usize,
     /// Seconds that are measured.
-    #[arg(long, default_value_t = 10.0)]
+    #[arg(long, default_value_t = 10.0, value_parser = arguments::some_seconds)]
     pub duration: f64,
     /// Seconds before those.
-    #[arg(long, default_value_t = 2.0)]
+    #[arg(long, default_value_t = 2.0, value_parser = arguments::seconds)]
     pub warm_up: f64,
     /// Messages per second in all (open loop): latency counts from when a message should have been
     /// sent. Without it each connection sends as soon as it may.
-    #[arg(long)]
+    #[arg(long, value_parser = arguments::rate)]
     pub rate: Option<f64>,
     /// Stop when so many messages were sent, if the time is not over before.
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     pub messages: Option<u64>,
     /// Binary headers instead of JSON.
     #[arg(long)]
@@ -78,7 +78,7 @@ pub struct Args {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub threads: u32,
     /// Seconds after which a send counts as unacknowledged.
-    #[arg(long, default_value_t = 10.0)]
+    #[arg(long, default_value_t = 10.0, value_parser = arguments::some_seconds)]
     pub timeout: f64,
     /// Connect again after a loss. Nothing is sent twice.
     #[arg(long)]
@@ -149,7 +149,6 @@ pub fn measure(args: &Args) -> anyhow::Result<Summary> {
 }
 
 pub(crate) fn produce(args: &Args, output: Output) -> anyhow::Result<Summary> {
-    check(args)?;
     let masters = runtime()?.block_on(async {
         let client = args.target.client(form(args));
         let first = numbered(&args.topic, 0);
@@ -183,25 +182,6 @@ pub(crate) fn produce(args: &Args, output: Output) -> anyhow::Result<Summary> {
         summary.verify = Some(checked?);
     }
     Ok(summary)
-}
-
-pub(crate) fn check(args: &Args) -> anyhow::Result<()> {
-    let least = body::HEADER_SIZE;
-    ensure!(
-        args.size >= least,
-        "--size {} is less than the {least} that tell messages apart",
-        args.size
-    );
-    for (name, seconds) in
-        [("duration", args.duration), ("warm-up", args.warm_up), ("timeout", args.timeout)]
-    {
-        ensure!((0.0..1e9).contains(&seconds), "--{name} {seconds} is no number of seconds");
-    }
-    ensure!(args.batch >= 1, "a request has at least one message");
-    if let Some(rate) = args.rate {
-        ensure!(rate > 0.0 && rate < 1e9, "--rate {rate} is no number of messages per second");
-    }
-    Ok(())
 }
 
 pub(crate) fn form(args: &Args) -> Form {

@@ -1,11 +1,8 @@
 //! The only place that prints. In: lines and results. Out: results on standard output, and lines
 //! for a person that watches on standard error.
 
-#![expect(clippy::print_stdout, reason = "this module writes the commands' output")]
-#![expect(clippy::print_stderr, reason = "a result can be piped while a person watches")]
-
 use std::collections::BTreeMap;
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write as _};
 
 use serde::Serialize;
 
@@ -24,7 +21,8 @@ impl Output {
     /// A line for a person that watches.
     pub(crate) fn progress(self, line: impl FnOnce() -> String) {
         if self.live {
-            eprintln!("{}", line());
+            // Without a watcher the run goes on.
+            let _ = writeln!(io::stderr(), "{}", line());
         }
     }
 
@@ -35,12 +33,17 @@ impl Output {
 
     /// The result: one JSON object, or text.
     pub(crate) fn result<T: Serialize + std::fmt::Display>(self, result: &T) -> anyhow::Result<()> {
-        if self.json {
-            println!("{}", serde_json::to_string(result)?);
+        let mut out = io::stdout().lock();
+        let written = if self.json {
+            writeln!(out, "{}", serde_json::to_string(result)?)
         } else {
-            println!("{result}");
+            writeln!(out, "{result}")
+        };
+        match written {
+            // Whoever reads may have had enough.
+            Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(e.into()),
+            _ => Ok(()),
         }
-        Ok(())
     }
 }
 

@@ -9,7 +9,12 @@ use kerolox_client::{Client, Form, Master, Options};
 #[derive(Debug, Clone, clap::Args)]
 pub struct Target {
     /// Name servers that know the brokers, with semicolons between.
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9876")]
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        default_value = "127.0.0.1:9876",
+        conflicts_with = "broker"
+    )]
     pub namesrv: String,
     /// One broker, without a name server.
     #[arg(long, value_name = "HOST:PORT")]

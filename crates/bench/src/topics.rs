@@ -22,7 +22,7 @@ use crate::produce;
 use crate::report::Output;
 use crate::target::Target;
 use crate::template::numbered;
-use crate::{exit_code, report, runtime};
+use crate::{arguments, exit_code, report, runtime};
 
 /// Queues of a topic, unless there are fewer in all.
 const QUEUES: u32 = 8;
@@ -47,7 +47,7 @@ pub struct Args {
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=8_000_000))]
     pub queues: u32,
     /// Seconds after which no more topics are made; the rest goes on with those that are there.
-    #[arg(long)]
+    #[arg(long, value_parser = arguments::seconds)]
     pub setup_limit: Option<f64>,
     /// End when every queue is in use.
     #[arg(long)]
@@ -56,7 +56,7 @@ pub struct Args {
     #[arg(long, conflicts_with = "setup_only")]
     pub skip_setup: bool,
     /// Messages per second in all. Without it: as fast as it goes.
-    #[arg(long)]
+    #[arg(long, value_parser = arguments::rate)]
     pub rate: Option<f64>,
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65_535))]
     pub connections: u32,
@@ -64,13 +64,13 @@ pub struct Args {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub in_flight: u32,
     /// Bytes of each body, at least 24.
-    #[arg(long, default_value_t = 1024)]
+    #[arg(long, default_value_t = 1024, value_parser = arguments::size)]
     pub size: usize,
     /// Seconds that are measured.
-    #[arg(long, default_value_t = 10.0)]
+    #[arg(long, default_value_t = 10.0, value_parser = arguments::some_seconds)]
     pub duration: f64,
     /// Seconds before those.
-    #[arg(long, default_value_t = 2.0)]
+    #[arg(long, default_value_t = 2.0, value_parser = arguments::seconds)]
     pub warm_up: f64,
     /// Binary headers instead of JSON.
     #[arg(long)]
@@ -301,9 +301,10 @@ impl Numbers {
 }
 
 impl Summary {
-    /// Whether every queue could be brought into use.
+    /// Whether every queue could be brought into use, and the load as well.
     pub fn good(&self) -> bool {
-        self.setup.is_none_or(|setup| setup.not_sent == 0)
+        let acknowledged = self.produce.as_ref().is_none_or(|load| load.acknowledged > 0);
+        acknowledged && self.setup.is_none_or(|setup| setup.not_sent == 0)
     }
 }
 

@@ -57,7 +57,7 @@ pub struct Access {
     #[arg(long, value_name = "HOST:PORT")]
     pub broker: Option<String>,
     /// Seconds within which a broker must be there.
-    #[arg(long, default_value_t = 30)]
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(..=1_000_000_000))]
     pub wait: u64,
 }
 

@@ -5,7 +5,7 @@
 
 use std::fs::{File, TryLockError};
 use std::io;
-use std::net::TcpListener;
+use std::net::{IpAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -38,6 +38,7 @@ use crate::logger::Logger;
 use crate::options::{Options, Ports};
 use crate::readers::{self, Kind};
 use crate::register::Registrar;
+use crate::settings::address::Address;
 use crate::settings::{self, Settings};
 use crate::shard;
 
@@ -50,8 +51,8 @@ pub enum StartError {
         "the data directory {dir} is in use by another process; stop it, or give another --data-dir"
     )]
     Locked { dir: String },
-    #[error("{name} port {port}: {source}{}", if source.kind() == io::ErrorKind::AddrInUse { "; is another broker running? Stop it, or give another port" } else { "" })]
-    Port { name: &'static str, port: u16, source: io::Error },
+    #[error("{name} port {port}{}", cannot_bind(*listen, source))]
+    Port { name: &'static str, listen: IpAddr, port: u16, source: io::Error },
     #[error("{0}")]
     Recover(#[from] RecoverError),
     #[error("{0}")]
@@ -60,6 +61,19 @@ pub enum StartError {
     Adopt(#[from] AdoptError),
     #[error("{what}: {source}")]
     Io { what: String, source: io::Error },
+}
+
+/// Why a port cannot be bound, and what may be done about it.
+fn cannot_bind(listen: IpAddr, source: &io::Error) -> String {
+    match source.kind() {
+        io::ErrorKind::AddrInUse => {
+            format!(": {source}; is another broker running? Stop it, or give another port")
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            format!(" on {listen}: {source}; --listen takes an address of this machine")
+        }
+        _ => format!(" on {listen}: {source}"),
+    }
 }
 
 impl StartError {
@@ -126,13 +140,12 @@ fn port(listener: &TcpListener) -> u16 {
 impl Listeners {
     fn bind(options: &Options) -> Result<Listeners, StartError> {
         let (ports, roles) = (&options.ports, options.roles);
-        let one = |name, port| {
-            bind(options.listen, port).map_err(|source| StartError::Port { name, port, source })
-        };
+        let listen = options.listen;
+        let failed = |name, port| move |source| StartError::Port { name, listen, port, source };
+        let one = |name, port| bind(listen, port).map_err(failed(name, port));
         let if_here = |here: bool, name, port| here.then(|| one(name, port)).transpose();
-        let pair = roles.broker.then(|| bind_with_vip(options.listen, ports.broker)).transpose();
-        let pair =
-            pair.map_err(|source| StartError::Port { name: "broker", port: ports.broker, source });
+        let pair = roles.broker.then(|| bind_with_vip(listen, ports.broker)).transpose();
+        let pair = pair.map_err(failed("broker", ports.broker));
         // The fixed ones first: a free one that was given out must not take a later one's place.
         let (broker, vip) = pair?.unzip();
         Ok(Listeners {
@@ -514,14 +527,8 @@ fn names(options: &Options, engine: &Engine, broker_port: u16) -> Names {
 
 /// An advertised `host` with a port.
 pub(crate) fn with_port(host: &str, port: u16) -> String {
-    if has_port(host) { host.to_owned() } else { format!("{host}:{port}") }
-}
-
-/// Whether an advertised `host` names a port, too. An IPv6 address stands in brackets then.
-fn has_port(host: &str) -> bool {
-    host.rsplit_once(':').is_some_and(|(host, port)| {
-        port.parse::<u16>().is_ok() && (!host.contains(':') || host.ends_with(']'))
-    })
+    // It was checked when it was set.
+    Address::parse(host).map_or_else(|| host.to_owned(), |address| address.with_port(port))
 }
 
 /// Lets the process open as many descriptors as it may.

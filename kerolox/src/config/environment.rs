@@ -12,7 +12,7 @@ const TEST_PREFIX: &str = "KEROLOX_TEST_";
 /// The keys that variables name: the variable, its key, its value.
 pub(super) fn keys() -> Result<Vec<(String, &'static Key, String)>, String> {
     let flags = flags();
-    let mut found = Vec::new();
+    let mut found: Vec<(String, &'static Key, String)> = Vec::new();
     for (variable, value) in std::env::vars_os() {
         let Some(variable) = variable.to_str().filter(|name| name.starts_with(PREFIX)) else {
             continue;
@@ -32,7 +32,14 @@ pub(super) fn keys() -> Result<Vec<(String, &'static Key, String)>, String> {
         };
         found.push((variable.to_owned(), key, value));
     }
-    found.sort_by(|a, b| a.0.cmp(&b.0));
+    // By key: what is said of two must not depend on how the environment is ordered.
+    found.sort_by(|(a, of_a, _), (b, of_b, _)| (of_a.name, a).cmp(&(of_b.name, b)));
+    for pair in found.windows(2) {
+        let [(first, key, _), (second, of_second, _)] = pair else { continue };
+        if key.name == of_second.name {
+            return Err(format!("{second}: {} is set by {first} already", key.name));
+        }
+    }
     Ok(found)
 }
 
@@ -67,10 +74,16 @@ fn flags() -> Vec<(String, String)> {
     found
 }
 
-/// Where the value of a flag comes from: the flag itself, or its variable.
-pub(super) fn origin_of(flag: &str) -> String {
+/// Whether a flag stands on the command line.
+pub(super) fn is_given(flag: &str) -> bool {
     let with_value = format!("{flag}=");
-    if std::env::args().any(|arg| arg == flag || arg.starts_with(&with_value)) {
+    std::env::args_os()
+        .any(|arg| arg == flag || arg.as_encoded_bytes().starts_with(with_value.as_bytes()))
+}
+
+/// Where the value of a flag comes from: the flag itself, or its variable.
+pub(crate) fn origin_of(flag: &str) -> String {
+    if is_given(flag) {
         return flag.to_owned();
     }
     let of_flag = flags().into_iter().find(|(name, _)| name == flag);

@@ -4,7 +4,8 @@
 //! [`kerolox_server::settings::keys`]. They serve `-c`, `--set` and `KEROLOX_...` variables alike; a flag
 //! that stands for a key sets it over all of these.
 
-mod environment;
+pub(crate) mod environment;
+mod file;
 mod keys;
 mod show;
 
@@ -14,6 +15,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 use kerolox_server::settings::keys::{Effect, Key, find, hint};
+use kerolox_server::settings::properties::short;
 use kerolox_server::settings::values::Values;
 use kerolox_server::settings::{properties, retention};
 use kerolox_server::{Advertise, Durability, Options, Ports, Retention, Roles};
@@ -189,9 +191,9 @@ impl Collected {
             }
             Effect::Live | Effect::Start => "no broker runs in this process",
             Effect::Only => {
-                return key
-                    .check(text.trim())
-                    .map_err(|want| format!("{origin}: {}={text}, but only {want}", key.name));
+                return key.check(text.trim()).map_err(|want| {
+                    format!("{origin}: {}={}, but only {want}", key.name, short(text))
+                });
             }
             Effect::None | Effect::Later => key.reason,
         };
@@ -202,17 +204,17 @@ impl Collected {
     fn file_and_environment(&mut self, file: Option<&Path>) -> Result<(), String> {
         if let Some(path) = file {
             let shown = path.display().to_string();
-            let text = std::fs::read(path).map_err(|e| format!("{shown}: {e}"))?;
-            let text = String::from_utf8(text)
-                .map_err(|_| format!("{shown} is not UTF-8 text; is it a configuration file?"))?;
+            let text = file::read(path)?;
             let pairs = properties::parse(&text).map_err(|why| format!("{shown}: {why}"))?;
             for (name, (line, value)) in pairs {
                 let origin = format!("{shown}:{line}");
                 match find(&name) {
                     Some(key) => self.take(key, &value, &shown, origin)?,
-                    None => {
-                        self.warnings.push(format!("{origin}: {name} is not a key{}", hint(&name)))
-                    }
+                    None => self.warnings.push(format!(
+                        "{origin}: {} is not a key{}",
+                        short(&name),
+                        hint(&name)
+                    )),
                 }
             }
         }
@@ -225,10 +227,11 @@ impl Collected {
     fn set(&mut self, pairs: &[String]) -> Result<(), String> {
         for pair in pairs {
             let Some((name, value)) = pair.split_once('=') else {
-                return Err(format!("--set {pair}: KEY=VALUE was expected"));
+                return Err(format!("--set {}: KEY=VALUE was expected", short(pair)));
             };
             let Some(key) = find(name) else {
-                return Err(format!("--set {pair}: {name} is not a key{}", hint(name)));
+                let (pair, short_name) = (short(pair), short(name));
+                return Err(format!("--set {pair}: {short_name} is not a key{}", hint(name)));
             };
             self.take(key, value, "--set", "--set".to_owned())?;
         }

@@ -3,15 +3,15 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, Command, ValueEnum};
 use kerolox_client::Connection;
 use kerolox_protocol::remoting::admin::{ConfigOrigin, ConfigQuestion};
 use kerolox_protocol::remoting::codes::{names, request};
 use kerolox_server::settings::rows;
 
-use super::{Given, configure};
-use crate::cli::ServerArgs;
-use crate::exit::Failure;
+use super::{Given, configure, environment};
+use crate::cli::{BrokerArgs, NamesArgs, ServerArgs};
+use crate::exit::{self, Failure};
 use crate::log::written;
 
 /// What a start would run.
@@ -60,8 +60,8 @@ pub(super) fn run(args: ShowArgs) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-#[expect(clippy::print_stderr, reason = "what a start would say of it")]
 fn of_start(args: &ShowArgs) -> Result<Vec<ConfigOrigin>, Failure> {
+    refuse_others(args.role)?;
     let given = Given::from(&args.server);
     let given = match args.role {
         Role::Server => given,
@@ -70,7 +70,7 @@ fn of_start(args: &ShowArgs) -> Result<Vec<ConfigOrigin>, Failure> {
     };
     let configured = configure(&given).map_err(Failure::config)?;
     for warning in configured.warnings {
-        eprintln!("kerolox: {warning}");
+        exit::say(warning);
     }
     let options = configured.options;
     let rows = rows(&options.values, |key| key.matters(options.roles));
@@ -79,6 +79,21 @@ fn of_start(args: &ShowArgs) -> Result<Vec<ConfigOrigin>, Failure> {
         ConfigOrigin { key, value: row.value, origin: row.origin }
     });
     Ok(rows.collect())
+}
+
+/// Refuses the flags of another role, as the role's own command does. Their variables are passed over
+/// there, too.
+fn refuse_others(role: Role) -> Result<(), Failure> {
+    let (name, others) = match role {
+        Role::Server => return Ok(()),
+        Role::Broker => ("broker", NamesArgs::augment_args(Command::new("namesrv"))),
+        Role::Namesrv => ("namesrv", BrokerArgs::augment_args(Command::new("broker"))),
+    };
+    let flags = others.get_arguments().filter_map(|argument| argument.get_long());
+    match flags.map(|long| format!("--{long}")).find(|flag| environment::is_given(flag)) {
+        Some(flag) => Err(Failure::config(format!("{flag}: kerolox {name} has no such flag"))),
+        None => Ok(()),
+    }
 }
 
 fn ask(address: &str, code: i32) -> Result<Vec<ConfigOrigin>, Failure> {

@@ -103,11 +103,12 @@ impl<W: Write> Replay for Dump<'_, W> {
         );
     }
 
-    fn change(&mut self, change: &[u8], _: PhysicalOffset) {
-        if !self.args.state || self.at < self.args.from {
+    fn change(&mut self, change: &[u8], round: PhysicalOffset) {
+        // Behind the last record before it, which may lie in a round before.
+        let at = self.at.max(round.0);
+        if !self.args.state || at < self.args.from {
             return;
         }
-        let at = self.at;
         let shown = match Change::decode(change) {
             Some(known) => format!("{known:?}"),
             None => format!("unknown to this release: tag {:?}", change.first()),

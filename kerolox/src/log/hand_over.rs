@@ -17,6 +17,9 @@ pub(super) fn run(args: &OfServer) -> Result<ExitCode, Failure> {
         .map_err(Failure::config)?;
     let dir = options.data_dir.display();
     // What is not there is not made.
+    if !options.data_dir.exists() {
+        return Err(Failure::unusable(format!("{dir} is not there")));
+    }
     if !options.data_dir.join("kerolox").is_file() {
         return Err(Failure::unusable(format!("{dir} is no data directory of Kerolox")));
     }

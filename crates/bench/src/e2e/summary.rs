@@ -133,9 +133,9 @@ impl Summary {
         }
     }
 
-    /// Whether each acknowledged message came once, in order and undamaged.
+    /// Whether messages were acknowledged, and each came once, in order and undamaged.
     pub fn good(&self) -> bool {
-        self.lost + self.doubled + self.out_of_order + self.damaged == 0
+        self.acknowledged > 0 && self.lost + self.doubled + self.out_of_order + self.damaged == 0
     }
 }
 

@@ -132,7 +132,7 @@ struct Scratch(PathBuf);
 impl Scratch {
     fn new(dir: &Path) -> anyhow::Result<Self> {
         let folder = dir.join(format!("kerolox-probe-{}", std::process::id()));
-        std::fs::create_dir_all(&folder)
+        std::fs::create_dir(&folder)
             .with_context(|| format!("cannot make {}", folder.display()))?;
         Ok(Scratch(folder))
     }

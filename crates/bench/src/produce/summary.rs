@@ -88,9 +88,10 @@ impl Summary {
         }
     }
 
-    /// Whether nothing was wrong with what was acknowledged, as far as it was looked at.
+    /// Whether something was acknowledged, and nothing was wrong with that, as far as it was looked at.
     pub fn good(&self, allow_reorder: bool) -> bool {
-        self.verify.as_ref().is_none_or(|report| report.violations(allow_reorder) == 0)
+        self.acknowledged > 0
+            && self.verify.as_ref().is_none_or(|report| report.violations(allow_reorder) == 0)
     }
 }
 

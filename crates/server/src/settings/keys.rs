@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 
 use kerolox_protocol::names::check_topic;
 
+use super::address::Address;
 use crate::options::Roles;
 
 /// What becomes of a key.
@@ -96,6 +97,8 @@ static KEYS: LazyLock<Vec<Key>> = LazyLock::new(|| {
     include_str!("keys.tsv").lines().filter(|line| !line.starts_with('#')).map(key).collect()
 });
 
+/// Bytes of a text: far more than a name needs, and little of the 32 KiB of a message's properties.
+const TEXT_MAX: usize = 255;
 /// Bytes of a name that is compared with all keys.
 const HINT_MAX: usize = 64;
 
@@ -123,7 +126,8 @@ pub fn hint(name: &str) -> String {
         |key: &'static Key| (strsim::damerau_levenshtein(&key.name.to_lowercase(), &name), key);
     // Of two that are as near, the one that does something.
     let nearest = KEYS.iter().map(near).min_by_key(|(far, key)| (*far, !key.has_effect()));
-    match nearest.filter(|(far, _)| *far <= 3) {
+    // Three other letters make any short word of any other.
+    match nearest.filter(|(far, _)| *far <= 3.min(name.len() / 3)) {
         Some((_, key)) => format!("; is {} meant?", key.name),
         None => String::new(),
     }
@@ -158,7 +162,7 @@ impl Key {
             "ip" => "an IP address".to_owned(),
             "host" => "a host name or an IP address".to_owned(),
             "name" => "a name of letters, digits, %, |, - and _".to_owned(),
-            "text" => "a text".to_owned(),
+            "text" => format!("a text of {TEXT_MAX} bytes or less without control characters"),
             "path" => "a path".to_owned(),
             "addresses" => "HOST:PORT, more of them with ; between".to_owned(),
             "hours" => "hours from 00 to 23 with ; between".to_owned(),
@@ -181,9 +185,12 @@ impl Key {
     pub fn check(&self, text: &str) -> Result<(), String> {
         let takes = match self.allowed {
             // Without an effect here.
-            "" | "text" => true,
+            "" => true,
+            // It stands in properties of messages, whose ends are control characters.
+            "text" => text.len() <= TEXT_MAX && !text.contains(char::is_control),
             "ip" => text.parse::<IpAddr>().is_ok(),
-            "host" | "path" => !text.is_empty(),
+            "host" => Address::parse(text).is_some_and(|address| address.port.is_none()),
+            "path" => !text.is_empty(),
             "name" => check_topic(text).is_ok(),
             "addresses" => super::addresses(text).is_some(),
             "hours" => super::hours(text).is_some(),
@@ -254,6 +261,8 @@ mod tests {
             ("flushDiskType", "SYNC_FLUSH", "sync_flush"),
             ("bindAddress", "::1", "localhost"),
             ("brokerName", "a-b", "a b"),
+            ("brokerIP1", "fe80::1", "10.0.0.1:80"),
+            ("regionId", "cn-hangzhou é", "a\u{1}b"),
             ("deleteWhen", "04;23", "24"),
             ("messageDelayLevel", "1s 5m", "1s 5x"),
             ("namesrvAddr", "a:9876;b:9876", "a:9876;b"),

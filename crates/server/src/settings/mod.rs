@@ -5,9 +5,11 @@
 //! the configuration still says that; if that was edited, what was edited is the newer will.
 //!
 //! - [`keys`]: every key there is.
+//! - [`address`]: what clients are told to dial.
 //! - [`values`]: values with their origins.
 //! - [`properties`]: the form of files and bodies.
 
+pub mod address;
 pub mod keys;
 pub mod properties;
 pub mod values;
@@ -23,6 +25,7 @@ use kerolox_protocol::remoting::codes::response;
 use kerolox_protocol::remoting::reply::Reply;
 
 use self::keys::{Effect, Key};
+use self::properties::short;
 use self::values::Values;
 use crate::options::Roles;
 
@@ -143,7 +146,7 @@ impl Settings {
             let invalid = |want: String| {
                 Refused(
                     response::INVALID_PARAMETER,
-                    format!("{name}={value} is not {want}. Nothing was changed"),
+                    format!("{name}={} is not {want}. Nothing was changed", short(value)),
                 )
             };
             if value.len() > VALUE_MAX {
@@ -240,7 +243,8 @@ fn changeable(name: &str, roles: Roles) -> Result<&'static Key, Refused> {
     let unknown = |why: String| Refused(response::INVALID_PARAMETER, why);
     let Some(key) = keys::find(name) else {
         return Err(unknown(format!(
-            "{name} is not a key of this release{}. Nothing was changed",
+            "{} is not a key of this release{}. Nothing was changed",
+            short(name),
             keys::hint(name)
         )));
     };

@@ -1,8 +1,12 @@
 //! Java's properties texts, as far as a broker.conf and the bodies of 25 and 26 go: `key=value` lines, `#`
-//! and `!` comments, a backslash at the end of a line joins it with the next, one before a character
+//! and `!` comments, lines that end with LF, CR or both, a backslash at the end of a line joins it with the next, one before a character
 //! takes that character, `\uXXXX` any other.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+
+/// Characters of a text that a message quotes.
+const QUOTED_MAX: usize = 80;
 
 /// A value, with the number of its line.
 pub type Line = (usize, String);
@@ -11,7 +15,8 @@ pub type Line = (usize, String);
 /// a word.
 pub fn parse(text: &str) -> Result<BTreeMap<String, Line>, String> {
     let mut pairs: BTreeMap<String, Line> = BTreeMap::new();
-    let mut lines = text.strip_prefix('\u{feff}').unwrap_or(text).lines().enumerate();
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text).replace("\r\n", "\n");
+    let mut lines = text.split(['\n', '\r']).enumerate();
     while let Some((number, line)) = lines.next() {
         let mut line = line.trim_start().to_owned();
         if line.trim_end().is_empty() || line.starts_with(['#', '!']) {
@@ -26,20 +31,28 @@ pub fn parse(text: &str) -> Result<BTreeMap<String, Line>, String> {
         }
         let number = number + 1;
         let Some(at) = line.find(['=', ':']) else {
-            return Err(format!("line {number}: {:?} is not KEY=VALUE", line.trim_end()));
+            return Err(format!("line {number}: {:?} is not KEY=VALUE", short(line.trim_end())));
         };
         let (key, value) = (line[..at].trim(), line[at + 1..].trim());
         if key.is_empty() || key.contains(char::is_whitespace) {
-            return Err(format!("line {number}: {key:?} is not a key"));
+            return Err(format!("line {number}: {:?} is not a key", short(key)));
         }
         let unescape = |text| unescape(text).map_err(|why| format!("line {number}: {why}"));
         let (key, value) = (unescape(key)?, unescape(value)?);
         if let Some((first, _)) = pairs.get(&key) {
-            return Err(format!("line {number}: {key} stands in line {first} already"));
+            return Err(format!("line {number}: {} stands in line {first} already", short(&key)));
         }
         pairs.insert(key, (number, value));
     }
     Ok(pairs)
+}
+
+/// A text as a message quotes it: who wrote a long one knows it by its beginning.
+pub fn short(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(QUOTED_MAX) {
+        None => text.into(),
+        Some((end, _)) => format!("{}...", &text[..end]).into(),
+    }
 }
 
 /// Whether a line ends with a backslash that no other one takes.
@@ -58,7 +71,9 @@ fn unescape(text: &str) -> Result<String, String> {
             let digits =
                 chars.as_str().get(..4).filter(|d| d.bytes().all(|b| b.is_ascii_hexdigit()));
             let unit = digits.and_then(|digits| u16::from_str_radix(digits, 16).ok());
-            units.push(unit.ok_or_else(|| format!("{text:?}: four hex digits follow \\u"))?);
+            units.push(
+                unit.ok_or_else(|| format!("{:?}: four hex digits follow \\u", short(text)))?,
+            );
             chars = chars.as_str()[4..].chars();
             continue;
         }
@@ -97,6 +112,9 @@ mod tests {
             line("namesrvAddr", 5, "a:9876;b:9876"),
         ];
         assert_eq!(read(text), expected);
+        for ends in ["\r\n", "\r"] {
+            assert_eq!(read(&text.replace("\r\n", "\n").replace('\n', ends)), expected, "{ends:?}");
+        }
     }
 
     #[test]
@@ -115,6 +133,15 @@ mod tests {
         assert_eq!(parse("a=1\n\na=2").unwrap_err(), "line 3: a stands in line 1 already");
         assert!(parse("nonsense").unwrap_err().contains("line 1"));
         assert!(parse("a b=1").is_err());
+        let long = "x".repeat(100_000);
+        for text in [
+            long.clone(),
+            format!("{long} y=1"),
+            format!("{long}=1\n{long}=1"),
+            format!("k={long}\\u"),
+        ] {
+            assert!(parse(&text).unwrap_err().len() < 200);
+        }
         assert_eq!(parse("\u{feff}a=1").unwrap()["a"].1, "1");
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::keys::{self, Key};
+use super::properties::short;
 
 /// A value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,7 +22,8 @@ impl Values {
     /// Sets a value over the one before. An error says what was wanted instead.
     pub fn set(&mut self, key: &Key, text: &str, origin: String) -> Result<(), String> {
         let text = text.trim();
-        key.check(text).map_err(|want| format!("{origin}: {}={text} is not {want}", key.name))?;
+        key.check(text)
+            .map_err(|want| format!("{origin}: {}={} is not {want}", key.name, short(text)))?;
         self.0.insert(key.name, Value { text: text.to_owned(), origin });
         Ok(())
     }
