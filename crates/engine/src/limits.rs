@@ -33,7 +33,7 @@ pub const QUERY_MESSAGES_MAX: usize = 64;
 pub const QUERY_CANDIDATES_MAX: usize = 256;
 /// Entries of its topic's queues that a query by tag looks through at most, the newest of its time range first: 24 MiB
 /// of index blocks.
-pub const QUERY_TAG_ENTRIES_MAX: i64 = 1 << 20;
+pub const QUERY_TAG_ENTRIES_MAX: usize = 1 << 20;
 /// Bytes that a query by key reads of candidates, and returns.
 pub const QUERY_BYTES_MAX: usize = 8 << 20;
 /// Delayed messages of one level that are delivered in one step.

@@ -189,7 +189,12 @@ impl Topic {
 
     /// Queues that were used, with their numbers.
     pub fn used_queues(&self) -> impl Iterator<Item = (i32, &QueueState)> {
-        let all = self.queues.iter().enumerate();
+        self.used_queues_from(0)
+    }
+
+    /// Those with this number or a higher one.
+    pub fn used_queues_from(&self, from: i32) -> impl Iterator<Item = (i32, &QueueState)> {
+        let all = self.queues.iter().enumerate().skip(from.max(0) as usize);
         all.filter_map(|(i, queue)| Some((i as i32, queue.as_deref()?)))
     }
 

@@ -109,12 +109,14 @@ pub(super) fn print_ratios(row: &Row) {
     for case in &row.cases {
         println!("\n{} {}", row.name.key(), case.name);
         for (key, label, digits) in METRICS {
-            let of = |name: Name| -> Vec<f64> {
-                let rounds = case.rounds.iter().filter(|(n, _)| *n == name);
-                rounds.filter_map(|(_, metrics)| metrics.get(key).copied()).collect()
+            let of = |name: Name| {
+                let rounds = case.rounds.iter().filter(move |(n, _)| *n == name);
+                rounds.map(|(_, metrics)| metrics.get(key).copied())
             };
-            let (now, before) = (of(Name::Kerolox), of(Name::Before));
-            if now.is_empty() || before.is_empty() {
+            let pairs = of(Name::Kerolox).zip(of(Name::Before));
+            let (now, before): (Vec<_>, Vec<_>) =
+                pairs.filter_map(|(now, before)| now.zip(before)).unzip();
+            if now.is_empty() {
                 continue;
             }
             let ratios: Vec<_> = now.iter().zip(&before).map(|(now, then)| now / then).collect();

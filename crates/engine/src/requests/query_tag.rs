@@ -7,9 +7,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use kerolox_log::index::block::Chain;
-use kerolox_log::index::lookup::Blocks;
+use kerolox_log::index::lookup::{Blocks, Tagged};
 use kerolox_log::index::queue::Entry;
-use kerolox_log::index::tags::Tagged;
 use kerolox_log::read;
 use kerolox_protocol::properties;
 use kerolox_protocol::record::View;
@@ -22,6 +21,7 @@ use crate::output::{Answer, Output, Work};
 use crate::request::Origin;
 use crate::requests::offsets::unreadable;
 use crate::requests::query::{Found, nothing_found};
+use crate::topics::TopicId;
 use crate::turn::Engine;
 
 /// Entries in memory that are looked at in one step.
@@ -33,6 +33,7 @@ type OlderQueue = (i32, Chain, (i64, i64));
 /// What is known so far.
 struct Search {
     header: QueryMessage,
+    topic: TopicId,
     sought: Tagged,
     found: Vec<Entry>,
     older: Vec<OlderQueue>,
@@ -45,17 +46,17 @@ struct Search {
 impl Engine {
     /// See the module's documentation.
     pub(crate) fn query_by_tag(&mut self, origin: Origin, header: QueryMessage, out: &mut Output) {
-        if header.key.is_empty() || self.state.topics.find(&header.topic).is_none() {
+        let Some(topic) = self.state.topics.find(&header.topic).filter(|_| !header.key.is_empty())
+        else {
             return out.reply(origin, nothing_found());
-        }
+        };
         let sought = Tagged {
             code: tags_code(&header.key),
             times: header.begin_timestamp..=header.end_timestamp,
             max: QUERY_MESSAGES_MAX,
-            scan: QUERY_TAG_ENTRIES_MAX,
         };
         let (found, older, newest) = (Vec::new(), Vec::new(), VecDeque::new());
-        let search = Search { header, sought, found, older, queue: 0, next: 0, newest };
+        let search = Search { header, topic, sought, found, older, queue: 0, next: 0, newest };
         let (blocks, mut search) = (self.blocks.clone(), Some(search));
         let steps = move |engine: &Engine| {
             if search.as_mut()?.step(engine) {
@@ -71,16 +72,19 @@ impl Engine {
 impl Search {
     /// Looks at some entries in memory; false if there are no more.
     fn step(&mut self, engine: &Engine) -> bool {
-        let topic = engine.state.topics.by_name(&self.header.topic);
-        let Some((topic, (queue, state))) = topic.and_then(|topic| {
-            Some((topic, topic.used_queues().find(|(id, _)| *id >= self.queue)?))
-        }) else {
+        let Some(topic) = engine.state.topics.get(self.topic) else {
+            // It was deleted meanwhile.
+            self.found.clear();
+            self.older.clear();
             return false;
         };
+        let Some((queue, state)) = topic.used_queues_from(self.queue).next() else { return false };
         let (min, end) = topic.range(queue);
         let first = state.index.first_here().max(min);
-        if self.next <= first {
-            self.older.extend(state.index.older_chain().map(|chain| (queue, chain, (min, first))));
+        // At the first look, or if a block has been taken over since the last one.
+        if self.next < first {
+            let chain = state.index.older_chain();
+            self.older.extend(chain.map(|chain| (queue, chain, (min.max(self.next), first))));
         }
         let from = self.next.max(first);
         for (_, entry) in state.index.range(from, end).take(STEP) {
@@ -91,8 +95,7 @@ impl Search {
                 self.newest.pop_front();
             }
         }
-        self.next = from + STEP as i64;
-        self.queue = queue;
+        (self.queue, self.next) = (queue, from + STEP as i64);
         if self.next >= end {
             self.found.extend(self.newest.drain(..));
             (self.queue, self.next) = (queue + 1, 0);
@@ -103,13 +106,20 @@ impl Search {
     /// Asks the blocks, and reads what was found.
     fn answer(mut self, blocks: &Arc<Blocks>) -> Reply {
         let topic = self.header.topic.clone();
-        self.sought.scan /= self.older.len().max(1) as i64;
+        // What a short queue does not need of its share is left to the longer ones.
+        self.older.sort_by_key(|(_, _, (min, end))| end - min);
+        let (mut left, mut queues) = (QUERY_TAG_ENTRIES_MAX, self.older.len());
         for (queue, chain, range) in &self.older {
-            let of = (&*topic, *queue);
-            match blocks.ask(|blocks| blocks.tagged(of, *chain, *range, &self.sought)) {
-                Ok(older) => self.found.extend(older),
+            let (of, share) = ((&*topic, *queue), left / queues);
+            let ask = |b: &Blocks| b.tagged(of, *chain, *range, &self.sought, share);
+            match blocks.ask(ask) {
+                Ok(older) => {
+                    self.found.extend(older.entries);
+                    left -= older.scanned;
+                }
                 Err(error) => return unreadable(&error),
             }
+            queues -= 1;
         }
         self.found.sort_unstable_by_key(|entry| std::cmp::Reverse(entry.place.offset));
         let mut answer = Found::new(&self.header);

@@ -1,8 +1,10 @@
-//! Look-ups in index blocks: by queue offset, by time, by key.
+//! Look-ups in index blocks: by queue offset, by time, by key, by tag.
 //!
 //! In: where a queue's newest block is, and what is asked for. Out: entries. Each look-up follows
 //! the rows of its queue from block to block and reads a few pages of each. Runs on disk readers
 //! and housekeeping, never in a turn.
+
+mod tags;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,6 +33,8 @@ use crate::read::Recent;
 use crate::recover::{LOST_MAX, Lost, Origin, RecoverError};
 use crate::rules::{self, Rule};
 use crate::seal;
+
+pub use tags::{Tagged, TaggedFound};
 
 /// All blocks of a log.
 pub struct Blocks {

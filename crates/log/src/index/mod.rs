@@ -4,7 +4,7 @@
 //!
 //! - [`queue`], [`keys`]: the open stretch of the log, in memory: 24 bytes a message and 8 a key.
 //! - [`block`]: a finished stretch, in a file of its own. [`build`] makes it from the log.
-//! - [`lookup`]: from block to block; [`ahead`] keeps what it read beyond what was asked for; [`tags`]: by tag.
+//! - [`lookup`]: from block to block; [`ahead`] keeps what it read beyond what was asked for.
 //! - [`verify`]: whether all of that agrees with the log.
 
 pub mod ahead;
@@ -13,5 +13,4 @@ pub mod build;
 pub mod keys;
 pub mod lookup;
 pub mod queue;
-pub mod tags;
 pub mod verify;

@@ -139,6 +139,31 @@ fn entries_go_on_over_blocks_and_begin_where_deletion_ended() {
 }
 
 #[test]
+fn messages_are_found_by_tag_in_sparse_and_dense_blocks() {
+    let (blocks, older) = sparse(&FaultDisk::default(), 300, &[1, 3]);
+    let find = |queue, range, times, max, scan| {
+        let sought = Tagged { code: 0, times, max };
+        let found = blocks.tagged(of(queue), chain(&older, queue), range, &sought, scan).unwrap();
+        let at = found.entries.iter().map(|entry| entry.store_timestamp).collect::<Vec<_>>();
+        (at, found.scanned)
+    };
+    let always = 0..=i64::MAX;
+    // Two in each block: the newest come first, from however many blocks.
+    let all: Vec<i64> = (0..300).rev().flat_map(|block| [block * 1000 + 1, block * 1000]).collect();
+    assert_eq!(find(1, (0, 600), always.clone(), 1000, 1000), (all.clone(), 600));
+    assert_eq!(find(1, (0, 600), always.clone(), 3, 1000).0, all[..3]);
+    assert_eq!(find(1, (0, 600), always.clone(), 1000, 201), (all[..201].to_vec(), 201));
+    assert_eq!(find(1, (7, 12), always.clone(), 1000, 1000).0, [5001, 5000, 4001, 4000, 3001]);
+    assert_eq!(find(3, (0, 200), always.clone(), 2, 1000).0, [297_001, 297_000]);
+    // Both ends of the time count, and what lies behind it is not looked through.
+    assert_eq!(find(1, (0, 600), 4000..=5000, 9, 3).0, [5000, 4001, 4000]);
+    assert_eq!(find(1, (0, 600), 4002..=4999, 9, 9).0, [0; 0]);
+    let other = Tagged { code: 1, times: always, max: 9 };
+    let found = blocks.tagged(of(1), chain(&older, 1), (0, 600), &other, 1000).unwrap();
+    assert_eq!((found.entries.len(), found.scanned), (0, 600));
+}
+
+#[test]
 fn a_query_by_key_reads_a_bounded_number_of_blocks() {
     const COUNT: u64 = 4 * KEY_BLOCKS_MAX as u64;
     let (blocks, _) = sparse(&FaultDisk::default(), COUNT, &[COUNT as i32]);
