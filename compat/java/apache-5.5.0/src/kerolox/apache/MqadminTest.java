@@ -138,7 +138,8 @@ class MqadminTest {
 
     @Test
     void brokers() {
-        same("clusterList");
+        // How far Apache's timers are behind changes from one moment to the next.
+        compare(new String[] {"clusterList"}, line -> line.replaceAll("\\d+-\\d+\\(", "N-N("));
         same("clusterList", "-m");
         same("producer", "-b", "BROKER");
     }
