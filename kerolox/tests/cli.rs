@@ -175,7 +175,11 @@ fn what_is_wrong_with_the_configuration_is_said_in_one_line() {
     check(&["--advertise", "nobody=10.0.0.1"], "is none of namesrv, broker");
     check(&["-c", "not-there.conf"], "not-there.conf: No such file or directory");
     std::fs::write(folder.join("binary.conf"), [0xff, 0xfe, 0]).unwrap();
-    check(&["-c", "binary.conf"], "binary.conf is not UTF-8 text");
+    check(&["-c", "binary.conf"], "binary.conf:1 is not UTF-8 text");
+    // A comment in GBK is none of our business, a value is.
+    let gbk = b"# \xd7\xa2\xca\xcd\nbrokerName=a\nregionId=\xca\xcd\n";
+    std::fs::write(folder.join("gbk.conf"), gbk).unwrap();
+    check(&["-c", "gbk.conf"], "gbk.conf:3 is not UTF-8 text");
     std::fs::write(folder.join("words.conf"), "\nbrokerName=a\nno pair\n").unwrap();
     check(&["-c", "words.conf"], "words.conf: line 3: \"no pair\" is not KEY=VALUE");
     std::fs::write(folder.join("twice.conf"), "brokerName=a\nbrokerName=b\n").unwrap();

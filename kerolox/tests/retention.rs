@@ -245,6 +245,12 @@ async fn files_go_when_the_disk_is_full_as_the_plan_says_and_that_is_a_warning()
     for (_, _, why, expired) in now {
         assert_eq!((why.as_str(), *expired), ("space", false));
     }
+    // Refused sends take no messages with them if none may go before its time.
+    let never =
+        ["--set", "diskSpaceCleanForciblyRatio=100", "--set", "diskSpaceWarningLevelRatio=11"];
+    let never = plan(&never, &mount.data());
+    assert_eq!(never["settings"]["diskSpaceCleanForciblyRatio"], Value::Null);
+    assert!(self::fates(&never).iter().all(|(_, _, why, _)| why != "space"), "{never}");
     let server = Launch::bare(&folder).data_dir(&mount.data()).args(&SMALL).args(&settings).start();
     let warning = "a log file is deleted before fileReservedTime: its messages are gone file=1048576 why=\"diskSpaceCleanForciblyRatio\"";
     server.wait_for_log(warning).await;

@@ -22,6 +22,21 @@ pub(super) fn read(path: &Path) -> Result<String, String> {
     if bytes.len() as u64 > FILE_MAX {
         return Err(format!("{shown} has more than {FILE_MAX} bytes; is it a configuration file?"));
     }
-    String::from_utf8(bytes)
-        .map_err(|_| format!("{shown} is not UTF-8 text; is it a configuration file?"))
+    text(&bytes).map_err(|line| {
+        format!("{shown}:{line} is not UTF-8 text; is it a configuration file? Save it as UTF-8")
+    })
+}
+
+/// The text, or the number of the line that is none. Comments may be in any encoding: Java reads each byte as
+/// a character.
+fn text(bytes: &[u8]) -> Result<String, usize> {
+    let mut text = String::with_capacity(bytes.len());
+    for (number, line) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
+        match std::str::from_utf8(line) {
+            Ok(line) => text.push_str(line),
+            Err(_) if matches!(line.trim_ascii_start().first(), Some(b'#' | b'!')) => text.push('\n'),
+            Err(_) => return Err(number + 1),
+        }
+    }
+    Ok(text)
 }

@@ -17,7 +17,7 @@ use kerolox_log::disk::real::RealDisk;
 use kerolox_log::disk::{Disk, Space};
 use kerolox_log::index::lookup::Blocks;
 use kerolox_log::recover::Origin;
-use kerolox_log::retention::{self, Concerned, Fate, Held, Retention};
+use kerolox_log::retention::{self, Concerned, Fate, Held, Retention, SPACE_NEVER};
 use serde_json::{Value, json};
 
 use super::time::utc;
@@ -126,6 +126,11 @@ impl Plan {
         hours.map(|hour| format!("{hour:02}")).collect()
     }
 
+    /// From which use of the disk on the oldest files go before their time; `None`: never.
+    fn force_percent(&self) -> Option<u64> {
+        Some(self.settings.disk_force_percent).filter(|percent| *percent != SPACE_NEVER)
+    }
+
     fn rows(&self) -> impl Iterator<Item = (&Held, &Concerned, &Fate)> {
         let files = self.look.files.iter().zip(&self.fates);
         files.map(|((held, topics), fate)| (held, topics, fate))
@@ -167,18 +172,19 @@ impl Plan {
                 "deleteWhen": self.hours().join(";"),
                 "kerolox.retention.bytes": settings.bytes,
                 "diskMaxUsedSpaceRatio": settings.disk_used_percent,
-                "diskSpaceCleanForciblyRatio": settings.disk_force_percent,
+                "diskSpaceCleanForciblyRatio": self.force_percent(),
             },
             "files": rows.collect::<Vec<_>>(),
         })
     }
 
     fn as_text(&self, out: &mut impl Write) -> io::Result<()> {
-        let Retention { age_ms, bytes, disk_used_percent, disk_force_percent, .. } = self.settings;
+        let Retention { age_ms, bytes, disk_used_percent, .. } = self.settings;
         let (hours, age) = (self.hours().join(";"), age_ms / 3_600_000);
+        let forced = self.force_percent().map_or("never".to_owned(), |percent| percent.to_string());
         writeln!(
             out,
-            "settings  fileReservedTime={age} deleteWhen={hours} kerolox.retention.bytes={bytes} diskMaxUsedSpaceRatio={disk_used_percent} diskSpaceCleanForciblyRatio={disk_force_percent}"
+            "settings  fileReservedTime={age} deleteWhen={hours} kerolox.retention.bytes={bytes} diskMaxUsedSpaceRatio={disk_used_percent} diskSpaceCleanForciblyRatio={forced}"
         )?;
         let (used, free) = (self.space.used_percent(), self.space.free >> 20);
         writeln!(out, "disk      {used} % used, {free} MiB free")?;

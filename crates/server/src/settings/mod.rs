@@ -307,18 +307,17 @@ pub fn names(values: &Values, booted_ms: i64) -> kerolox_namesrv::Options {
 /// When old files go.
 pub fn retention(values: &Values) -> Retention {
     let forcibly = values.flag("cleanFileForciblyEnable");
+    // What refuses sends makes room as well, unless nothing is to go before its time: it would stay full for days.
+    let warning = values.number("diskSpaceWarningLevelRatio");
     Retention {
         age_ms: values.number("fileReservedTime") as i64 * 3_600_000,
         bytes: values.number("kerolox.retention.bytes"),
         disk_used_percent: values.number("diskMaxUsedSpaceRatio"),
-        disk_force_percent: match forcibly {
-            // What refuses sends makes room as well: it would stay full for days otherwise.
-            true => values
-                .number("diskSpaceCleanForciblyRatio")
-                .min(values.number("diskSpaceWarningLevelRatio")),
-            false => SPACE_NEVER,
+        disk_force_percent: match values.number("diskSpaceCleanForciblyRatio") {
+            percent @ ..100 if forcibly => percent.min(warning),
+            _ => SPACE_NEVER,
         },
-        disk_warning_percent: values.number("diskSpaceWarningLevelRatio"),
+        disk_warning_percent: warning,
         hours: hours(values.text("deleteWhen")).unwrap_or_default(),
     }
 }

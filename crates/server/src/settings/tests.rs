@@ -92,3 +92,20 @@ fn lists_are_properties_that_java_reads() {
     assert_eq!(origin(&rows, "brokerPermission"), "changed while the server ran");
     assert_eq!(origin(&rows, "traceOn"), "default");
 }
+
+#[test]
+fn files_go_before_their_time_from_the_lower_of_two_ratios_on_unless_that_must_not_be() {
+    for (forcibly, ratio, warning, from) in [
+        ("true", "85", "90", 85),
+        ("true", "85", "40", 40),
+        ("true", "100", "40", SPACE_NEVER),
+        ("false", "85", "90", SPACE_NEVER),
+    ] {
+        let values = values(&[
+            ("cleanFileForciblyEnable", forcibly),
+            ("diskSpaceCleanForciblyRatio", ratio),
+            ("diskSpaceWarningLevelRatio", warning),
+        ]);
+        assert_eq!(retention(&values).disk_force_percent, from, "{ratio} {warning}");
+    }
+}
