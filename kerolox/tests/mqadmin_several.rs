@@ -5,10 +5,12 @@
 
 mod common;
 
-use common::admin::{Done, admin, json, text};
+use common::admin::{Done, admin, json, run, text};
 use common::call::{commit, granted, make_topic, put, put_with, tell};
+use common::peer::{body, listen};
 use common::{Folder, Server};
 use kerolox_client::Connection;
+use kerolox_protocol::remoting::codes::{names, request};
 use serde_json::{Map, Value, json as value};
 
 /// Nobody listens there.
@@ -92,13 +94,59 @@ async fn what_the_others_have_is_shown() {
 async fn nobody_who_is_silent_is_said_to_have_nothing() {
     let folder = Folder::new();
     let (server, gone) = start(&folder).await;
-    register(&gone, &["t", "%RETRY%g", "far"]).await;
-    let stats = &values(&server, &["statsAll"])[0];
-    assert!(stats.as_array().unwrap().iter().all(|row| row["topic"] != "far"), "{stats}");
+    register(&gone, &["t", "%RETRY%g", "far", "%RETRY%lost"]).await;
+    for (command, column, known, unknown) in [
+        (&["statsAll"][..], "topic", "t", "far"),
+        (&["topicList", "-c"], "topic", "t", "far"),
+        (&["consumerProgress"], "group", "g", "lost"),
+    ] {
+        let table = &values(&server, command)[0];
+        let rows = table.as_array().unwrap();
+        assert!(rows.iter().any(|row| row[column] == known), "{command:?}: {table}");
+        assert!(rows.iter().all(|row| row[column] != unknown), "{command:?}: {table}");
+    }
+    // A client may be connected to the one alone that is not there.
+    assert_eq!(values(&server, &["consumerProgress"])[0][0]["version"], Value::Null);
     let Done { code, out, err } = admin(&server, &["topicStatus", "-t", "far"]);
     assert_eq!((code, &*out), (1, ""));
     assert!(err.contains(GONE) && !err.contains("has no queues"), "{err}");
     server.stop();
+}
+
+/// A name server that gives no route of what ends with `2`, and the broker of the rest.
+fn half_a_name_server() -> String {
+    listen(|own, code, fields| match code {
+        names::GET_ALL_TOPIC_LIST_FROM_NAMESERVER => {
+            body(r#"{"topicList":["t1","t2","t3","%RETRY%g1","%RETRY%g2","%RETRY%g3"]}"#)
+        }
+        names::GET_ROUTEINFO_BY_TOPIC if fields.get("topic").ends_with('2') => body("nonsense"),
+        names::GET_ROUTEINFO_BY_TOPIC => body(format!(
+            r#"{{"brokerDatas":[{{"brokerAddrs":{{"0":"{own}"}},"brokerName":"a","cluster":"c"}}],"queueDatas":[]}}"#
+        )),
+        request::QUERY_TOPIC_CONSUME_BY_WHO => body(r#"{"groupList":["g1"]}"#),
+        request::VIEW_BROKER_STATS_DATA => {
+            let none = r#"{"avgpt":0.0,"sum":0,"tps":0.0}"#;
+            body(format!(r#"{{"statsDay":{none},"statsHour":{none},"statsMinute":{none}}}"#))
+        }
+        request::GET_CONSUME_STATS | request::GET_CONSUMER_CONNECTION_LIST => body("{}"),
+        _ => panic!("{code} is asked"),
+    })
+}
+
+#[test]
+fn what_brokers_said_is_shown_though_the_name_server_fails_meanwhile() {
+    let names = half_a_name_server();
+    for (command, column, first) in [
+        (&["statsAll"][..], "topic", "t1"),
+        (&["topicList", "-c"], "topic", "t1"),
+        (&["consumerProgress"], "group", "g1"),
+    ] {
+        let Done { code, out, err } = run(&names, &[command, &["--json"]].concat());
+        assert_eq!(code, 1, "{command:?}: {out}{err}");
+        assert!(err.contains("1 of 2 failed: "), "{command:?}: {err}");
+        let table: Value = serde_json::from_str(&out).unwrap();
+        assert_eq!((&table[0][column], table.as_array().unwrap().len()), (&first.into(), 1));
+    }
 }
 
 #[tokio::test]

@@ -93,9 +93,17 @@ impl Run for StatsAll {
         }
         let (mut rows, mut asked) = (Vec::new(), Asked::default());
         for topic in &topics {
-            // It may have been deleted since it was listed.
-            let Some(route) = admin.find_route(topic).await? else { continue };
-            rows.extend(self.rows_of(admin, topic, &holders(&route), &mut asked).await);
+            match admin.find_route(topic).await {
+                Ok(Some(route)) => {
+                    rows.extend(self.rows_of(admin, topic, &holders(&route), &mut asked).await);
+                }
+                // It was deleted since it was listed.
+                Ok(None) => {}
+                Err(error) => {
+                    asked.unrouted(&error);
+                    break;
+                }
+            }
         }
         out.table(&STATS, &rows);
         asked.result()
@@ -123,6 +131,9 @@ impl StatsAll {
             let key = format!("{topic}@{group}");
             let from = amount(admin, brokers, ("GROUP_GET_NUMS", &key), asked).await;
             let stats = progress(admin, brokers, group, Some(topic), asked).await;
+            if asked.answering(brokers) == 0 {
+                break;
+            }
             let behind = total(stats.offset_table.values().map(lag)).max(0);
             if is_active || from.day > 0 {
                 rows.push(vec![
