@@ -92,6 +92,50 @@ fn lag_waits_for_a_client_no_longer_than_it_is_told_to() {
     assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
 }
 
+/// A broker, with itself as the only name server, that says nonsense to one request.
+fn broken_at(broken: i32) -> String {
+    listen(move |address, code, _| match code {
+        _ if code == broken => body("nonsense"),
+        names::GET_BROKER_CLUSTER_INFO => body(format!(
+            r#"{{"brokerAddrTable":{{"a":{{"brokerAddrs":{{"0":"{address}"}},"brokerName":"a","cluster":"c"}}}},"clusterAddrTable":{{"c":["a"]}}}}"#
+        )),
+        request::GET_CONSUME_STATS => body(
+            r#"{"consumeTps":0.0,"offsetTable":{{"brokerName":"a","queueId":0,"topic":"t"}:{"brokerOffset":1,"consumerOffset":1,"lastTimestamp":0,"pullOffset":1}}}"#,
+        ),
+        request::GET_ALL_SUBSCRIPTIONGROUP_CONFIG => {
+            body(r#"{"subscriptionGroupTable":{"g":{"groupName":"g"}}}"#)
+        }
+        request::VIEW_BROKER_STATS_DATA => {
+            let none = r#"{"avgpt":0.0,"sum":0,"tps":0.0}"#;
+            body(format!(r#"{{"statsDay":{none},"statsHour":{none},"statsMinute":{none}}}"#))
+        }
+        request::GET_BROKER_CONFIG => body("brokerName=a\n"),
+        _ => body("{}"),
+    })
+}
+
+#[test]
+fn what_nobody_answered_is_unknown() {
+    let clients = request::GET_CONSUMER_CONNECTION_LIST;
+    let Done { code, out, err } = run(&broken_at(clients), &["lag", "-g", "g", "--json"]);
+    assert_eq!(code, 1, "{out}");
+    assert!(out.contains(r#""owner":"?""#) && err.contains("request 203"), "{out}{err}");
+    // Zeros in a file would be taken for figures.
+    let folder = Folder::new();
+    let to = folder.join("export");
+    let export = ["exportMetrics", "-c", "c", "-f", to.to_str().unwrap()];
+    for broken in [request::VIEW_BROKER_STATS_DATA, clients] {
+        let Done { code, out, err } = run(&broken_at(broken), &export);
+        assert_eq!(code, 1, "{out}");
+        assert!(err.contains(&format!("request {broken}")) && !to.exists(), "{err}");
+    }
+    let whole = run(&broken_at(0), &export);
+    assert!(whole.code == 0 && to.exists(), "{}", whole.err);
+    let Done { out, .. } = run(&broken_at(request::GET_BROKER_CONSUME_STATS), &["doctor"]);
+    assert!(out.contains("it cannot be told how far the groups are"), "{out}");
+    assert!(!out.contains("0 of them, none more than"), "{out}");
+}
+
 #[tokio::test]
 async fn a_broker_that_does_not_answer_is_asked_for_one_queue_alone() {
     let (_silent, gone) = silent();

@@ -684,6 +684,16 @@ impl Run for ConsumerStatus {
     }
 }
 
+/// Whether all clients want the same; unknown where those do that tell, and others do not tell.
+fn same_subscriptions(
+    clients: &Clients,
+    told: &BTreeMap<String, Running>,
+    found: &Findings,
+) -> Option<bool> {
+    let is_known = told.len() == clients.at.len() || !found.same_subscriptions;
+    is_known.then_some(found.same_subscriptions)
+}
+
 fn as_json(clients: &Clients, told: &BTreeMap<String, Running>, found: &Findings) -> Value {
     let all = clients.group.connection_set.iter().map(|client| {
         json!({
@@ -694,7 +704,7 @@ fn as_json(clients: &Clients, told: &BTreeMap<String, Running>, found: &Findings
     });
     json!({
         "clients": all.collect::<Vec<_>>(),
-        "sameSubscriptions": found.same_subscriptions,
+        "sameSubscriptions": same_subscriptions(clients, told, found),
         "stuck": found.stuck,
     })
 }
@@ -721,14 +731,16 @@ fn as_files(
         let (id, version) = (client.client_id.as_str(), version::name(client.version));
         out.row(&STATUS, &[index.into(), id.into(), version.into(), shown.into()]);
     }
-    if told.is_empty() {
-        return Ok(());
+    match same_subscriptions(clients, told, found) {
+        Some(false) => {
+            out.line("\n\nWARN: Different subscription in the same group of consumer!!!");
+            return Ok(());
+        }
+        Some(true) => {
+            out.line("\n\nSame subscription in the same group of consumer\n\nRebalance OK");
+        }
+        None => {}
     }
-    if !found.same_subscriptions {
-        out.line("\n\nWARN: Different subscription in the same group of consumer!!!");
-        return Ok(());
-    }
-    out.line("\n\nSame subscription in the same group of consumer\n\nRebalance OK");
     found.stuck.iter().for_each(|line| out.line(line));
     Ok(())
 }
