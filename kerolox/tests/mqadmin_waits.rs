@@ -7,13 +7,13 @@ mod common;
 
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::admin::{Done, admin, command, run, text};
 use common::call::{commit, granted, make_topic, put, tell};
 use common::peer::{body, listen};
-use common::{Folder, Server};
+use common::{Folder, Server, binary};
 use kerolox_client::Connection;
 use kerolox_protocol::remoting::codes::{names, request};
 use rustix::process::{Pid, Signal, kill_process};
@@ -100,8 +100,12 @@ fn broken_at(broken: i32) -> String {
             r#"{{"brokerAddrTable":{{"a":{{"brokerAddrs":{{"0":"{address}"}},"brokerName":"a","cluster":"c"}}}},"clusterAddrTable":{{"c":["a"]}}}}"#
         )),
         request::GET_CONSUME_STATS => body(
-            r#"{"consumeTps":0.0,"offsetTable":{{"brokerName":"a","queueId":0,"topic":"t"}:{"brokerOffset":1,"consumerOffset":1,"lastTimestamp":0,"pullOffset":1}}}"#,
+            r#"{"consumeTps":0.0,"offsetTable":{{"brokerName":"a","queueId":0,"topic":"t"}:{"brokerOffset":2,"consumerOffset":1,"lastTimestamp":0,"pullOffset":1}}}"#,
         ),
+        names::GET_ALL_TOPIC_LIST_FROM_NAMESERVER => body(r#"{"topicList":["%RETRY%g"]}"#),
+        names::GET_ROUTEINFO_BY_TOPIC => body(format!(
+            r#"{{"brokerDatas":[{{"brokerAddrs":{{"0":"{address}"}},"brokerName":"a","cluster":"c"}}],"queueDatas":[]}}"#
+        )),
         request::GET_ALL_SUBSCRIPTIONGROUP_CONFIG => {
             body(r#"{"subscriptionGroupTable":{"g":{"groupName":"g"}}}"#)
         }
@@ -134,6 +138,19 @@ fn what_nobody_answered_is_unknown() {
     let Done { out, .. } = run(&broken_at(request::GET_BROKER_CONSUME_STATS), &["doctor"]);
     assert!(out.contains("it cannot be told how far the groups are"), "{out}");
     assert!(!out.contains("0 of them, none more than"), "{out}");
+    let watch = ["admin", "startMonitoring", "--json", "-n"];
+    let mut watch = Command::new(binary())
+        .args(watch)
+        .arg(broken_at(request::GET_TOPIC_STATS_INFO))
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let found = BufReader::new(watch.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let found: Vec<String> = found.take_while(|line| !line.contains("endRound")).collect();
+    watch.kill().unwrap();
+    watch.wait().unwrap();
+    assert!(found[0].contains(r#""undoneMsgsDelayTimeMills":null"#), "{found:?}");
+    assert!(found[0].contains(r#""undoneMsgsTotal":1"#), "{found:?}");
 }
 
 #[tokio::test]
