@@ -294,6 +294,15 @@ async fn clients_tell_what_they_do() {
     assert!(two.ends_with("/.._two"), "{shown}");
     assert_eq!(std::fs::read_to_string(folder.join(file)).unwrap(), of_one);
     assert!(shown.contains("\n\n\nSame subscription in the same group of consumer\n\nRebalance OK\n../two MessageQueue [topic=t, brokerName=broker-a, queueId=0] can't consume for a while, maybe blocked, "), "{shown}");
+
+    // Of one that says nothing it is not known what it wants.
+    consumer(&server, "mute", &json!("nonsense"));
+    let done = admin(&server, &["consumerStatus", "-g", "g", "--json"]);
+    let all: Value = serde_json::from_str(&done.out).unwrap();
+    assert_eq!((done.code, &all["sameSubscriptions"]), (1, &Value::Null), "{}", done.out);
+    let done = command(&server, &["consumerStatus", "-g", "g"]).current_dir(folder.path()).output();
+    let shown = String::from_utf8(done.unwrap().stdout).unwrap();
+    assert!(shown.contains("can't consume for a while") && !shown.contains("OK"), "{shown}");
     server.stop();
 }
 

@@ -5,17 +5,19 @@
 
 mod common;
 
-use common::admin::{Done, admin, json, text};
+use common::admin::{Done, admin, json, run, text};
 use common::call::{commit, granted, make_topic, put, put_with, tell};
+use common::peer::{body, listen};
 use common::{Folder, Server};
 use kerolox_client::Connection;
+use kerolox_protocol::remoting::codes::{names, request};
 use serde_json::{Map, Value, json as value};
 
 /// Nobody listens there.
 const GONE: &str = "127.0.0.1:1";
 
 /// A server with topic `t`, which has a message, and group `g`, which has read it. Its name server believes
-/// that a broker `gone` has them, too, for as long as the connection lasts.
+/// that a broker `absent`, which comes first, has them, too, for as long as the connection lasts.
 async fn start(folder: &Folder) -> (Server, Connection) {
     let server = Server::start(folder, &["--set", "orderMessageEnable=true"]);
     let broker = server.connect().await;
@@ -28,7 +30,7 @@ async fn start(folder: &Folder) -> (Server, Connection) {
     (server, names)
 }
 
-/// Tells a name server that broker `gone` has these topics, and no others.
+/// Tells a name server that broker `absent` has these topics, and no others.
 async fn register(names: &Connection, topics: &[&str]) {
     let row = |name: &str| value!({"topicName": name, "perm": 6, "readQueueNums": 1, "writeQueueNums": 1});
     let table: Map<_, _> = topics.iter().map(|name| ((*name).to_owned(), row(name))).collect();
@@ -36,7 +38,7 @@ async fn register(names: &Connection, topics: &[&str]) {
     let wrapper = value!({"topicConfigTable": table, "dataVersion": version});
     let body = value!({ "topicConfigSerializeWrapper": wrapper }).to_string();
     let fields = [
-        ("brokerName", "gone"),
+        ("brokerName", "absent"),
         ("brokerAddr", GONE),
         ("clusterName", "DefaultCluster"),
         ("brokerId", "0"),
@@ -83,7 +85,7 @@ async fn what_the_others_have_is_shown() {
     let id = put_with(&server.connect().await, "t", 0, "y", &[]).await.msg_id.to_string();
     let Done { code, out, err } = admin(&server, &["queryMsgById", "-t", "t", "-i", &id]);
     assert_eq!(code, 1, "{out}");
-    assert!(out.contains("[consumerGroup=g, "), "{out}");
+    assert!(out.contains("[consumerGroup=g, trackType=UNKNOWN, "), "{out}");
     assert!(err.contains("who consumed the message") && err.contains(GONE), "{err}");
     server.stop();
 }
@@ -92,13 +94,76 @@ async fn what_the_others_have_is_shown() {
 async fn nobody_who_is_silent_is_said_to_have_nothing() {
     let folder = Folder::new();
     let (server, gone) = start(&folder).await;
-    register(&gone, &["t", "%RETRY%g", "far"]).await;
-    let stats = &values(&server, &["statsAll"])[0];
-    assert!(stats.as_array().unwrap().iter().all(|row| row["topic"] != "far"), "{stats}");
+    register(&gone, &["t", "%RETRY%g", "far", "%RETRY%lost"]).await;
+    for (command, column, known, unknown) in [
+        (&["statsAll"][..], "topic", "t", "far"),
+        (&["topicList", "-c"], "topic", "t", "far"),
+        (&["consumerProgress"], "group", "g", "lost"),
+    ] {
+        let table = &values(&server, command)[0];
+        let rows = table.as_array().unwrap();
+        assert!(rows.iter().any(|row| row[column] == known), "{command:?}: {table}");
+        assert!(rows.iter().all(|row| row[column] != unknown), "{command:?}: {table}");
+    }
+    // A client may be connected to the one alone that is not there.
+    assert_eq!(values(&server, &["consumerProgress"])[0][0]["version"], Value::Null);
     let Done { code, out, err } = admin(&server, &["topicStatus", "-t", "far"]);
     assert_eq!((code, &*out), (1, ""));
     assert!(err.contains(GONE) && !err.contains("has no queues"), "{err}");
     server.stop();
+}
+
+/// A name server that gives no route of what ends with `2`, and the broker of the rest.
+fn half_a_name_server() -> String {
+    listen(|own, code, fields| match code {
+        names::GET_ALL_TOPIC_LIST_FROM_NAMESERVER => {
+            body(r#"{"topicList":["t1","t2","t3","%RETRY%g1","%RETRY%g2","%RETRY%g3"]}"#)
+        }
+        names::GET_ROUTEINFO_BY_TOPIC if fields.get("topic").ends_with('2') => body("nonsense"),
+        names::GET_ROUTEINFO_BY_TOPIC => body(format!(
+            r#"{{"brokerDatas":[{{"brokerAddrs":{{"0":"{own}"}},"brokerName":"a","cluster":"c"}}],"queueDatas":[]}}"#
+        )),
+        request::QUERY_TOPIC_CONSUME_BY_WHO => body(r#"{"groupList":["g1"]}"#),
+        request::VIEW_BROKER_STATS_DATA => {
+            let none = r#"{"avgpt":0.0,"sum":0,"tps":0.0}"#;
+            body(format!(r#"{{"statsDay":{none},"statsHour":{none},"statsMinute":{none}}}"#))
+        }
+        request::GET_CONSUME_STATS | request::GET_CONSUMER_CONNECTION_LIST => body("{}"),
+        _ => panic!("{code} is asked"),
+    })
+}
+
+#[test]
+fn what_brokers_said_is_shown_though_the_name_server_fails_meanwhile() {
+    let names = half_a_name_server();
+    for (command, column, first) in [
+        (&["statsAll"][..], "topic", "t1"),
+        (&["topicList", "-c"], "topic", "t1"),
+        (&["consumerProgress"], "group", "g1"),
+    ] {
+        let Done { code, out, err } = run(&names, &[command, &["--json"]].concat());
+        assert_eq!(code, 1, "{command:?}: {out}{err}");
+        assert!(err.contains("1 of 2 failed: "), "{command:?}: {err}");
+        let table: Value = serde_json::from_str(&out).unwrap();
+        assert_eq!((&table[0][column], table.as_array().unwrap().len()), (&first.into(), 1));
+    }
+}
+
+#[test]
+fn the_doctor_tells_what_it_found_until_the_name_server_failed() {
+    let names = listen(|_, code, fields| match code {
+        names::GET_BROKER_CLUSTER_INFO => body(format!(
+            r#"{{"brokerAddrTable":{{"a":{{"brokerAddrs":{{"1":"{GONE}"}},"brokerName":"a","cluster":"c"}}}},"clusterAddrTable":{{"c":["a"]}}}}"#
+        )),
+        names::GET_ALL_TOPIC_LIST_FROM_NAMESERVER => body(r#"{"topicList":["t1","t2"]}"#),
+        names::GET_ROUTEINFO_BY_TOPIC if fields.get("topic") == "t2" => body("nonsense"),
+        _ => body("{}"),
+    });
+    let Done { code, out, err } = run(&names, &["doctor"]);
+    assert_eq!(code, 1, "{err}");
+    let has = |begin: &str| out.lines().any(|line| line.starts_with(begin));
+    assert!(has("FAIL topics: no master of t1"), "{out}");
+    assert!(has("warn topics: ") && out.contains("cannot be told of all"), "{out}");
 }
 
 #[tokio::test]
@@ -122,9 +187,9 @@ async fn what_was_done_is_told_though_a_broker_failed() {
     assert_eq!((&made["broker"], &made["new"]), (&value!(broker), &value!(4)));
 
     // What is noted of the broker that failed stays.
-    text(&server, &["updateOrderConf", "-t", "new", "-m", "put", "-v", "gone:3"]);
+    text(&server, &["updateOrderConf", "-t", "new", "-m", "put", "-v", "absent:3"]);
     let made = partly(&server, &of(&["updateTopic", "-t", "new", "-w", "5", "-o", "true"]));
-    let noted = "\nset broker orderConf. isOrder=true, orderConf=[broker-a:5;gone:3]\n";
+    let noted = "\nset broker orderConf. isOrder=true, orderConf=[absent:3;broker-a:5]\n";
     assert!(made.contains(noted), "{made}");
 
     let made = &values(&server, &of(&["updateSubGroup", "-g", "h"]))[0];
@@ -158,7 +223,7 @@ async fn what_was_done_is_told_though_a_broker_failed() {
     );
     // The one that failed has it yet.
     let route = json(&server, &["topicRoute", "-t", "t"]);
-    assert_eq!(route["brokerDatas"][0]["brokerName"], "gone");
+    assert_eq!(route["brokerDatas"][0]["brokerName"], "absent");
     server.stop();
 }
 

@@ -7,13 +7,13 @@ mod common;
 
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::admin::{Done, admin, command, run, text};
 use common::call::{commit, granted, make_topic, put, tell};
 use common::peer::{body, listen};
-use common::{Folder, Server};
+use common::{Folder, Server, binary};
 use kerolox_client::Connection;
 use kerolox_protocol::remoting::codes::{names, request};
 use rustix::process::{Pid, Signal, kill_process};
@@ -90,6 +90,67 @@ fn lag_waits_for_a_client_no_longer_than_it_is_told_to() {
     assert_eq!((code, &*err), (0, ""), "{out}");
     assert!(out.contains(r#""owner":"?""#), "{out}");
     assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
+}
+
+/// A broker, with itself as the only name server, that says nonsense to one request.
+fn broken_at(broken: i32) -> String {
+    listen(move |address, code, _| match code {
+        _ if code == broken => body("nonsense"),
+        names::GET_BROKER_CLUSTER_INFO => body(format!(
+            r#"{{"brokerAddrTable":{{"a":{{"brokerAddrs":{{"0":"{address}"}},"brokerName":"a","cluster":"c"}}}},"clusterAddrTable":{{"c":["a"]}}}}"#
+        )),
+        request::GET_CONSUME_STATS => body(
+            r#"{"consumeTps":0.0,"offsetTable":{{"brokerName":"a","queueId":0,"topic":"t"}:{"brokerOffset":2,"consumerOffset":1,"lastTimestamp":0,"pullOffset":1}}}"#,
+        ),
+        names::GET_ALL_TOPIC_LIST_FROM_NAMESERVER => body(r#"{"topicList":["%RETRY%g"]}"#),
+        names::GET_ROUTEINFO_BY_TOPIC => body(format!(
+            r#"{{"brokerDatas":[{{"brokerAddrs":{{"0":"{address}"}},"brokerName":"a","cluster":"c"}}],"queueDatas":[]}}"#
+        )),
+        request::GET_ALL_SUBSCRIPTIONGROUP_CONFIG => {
+            body(r#"{"subscriptionGroupTable":{"g":{"groupName":"g"}}}"#)
+        }
+        request::VIEW_BROKER_STATS_DATA => {
+            let none = r#"{"avgpt":0.0,"sum":0,"tps":0.0}"#;
+            body(format!(r#"{{"statsDay":{none},"statsHour":{none},"statsMinute":{none}}}"#))
+        }
+        request::GET_BROKER_CONFIG => body("brokerName=a\n"),
+        _ => body("{}"),
+    })
+}
+
+#[test]
+fn what_nobody_answered_is_unknown() {
+    let clients = request::GET_CONSUMER_CONNECTION_LIST;
+    let Done { code, out, err } = run(&broken_at(clients), &["lag", "-g", "g", "--json"]);
+    assert_eq!(code, 1, "{out}");
+    assert!(out.contains(r#""owner":"?""#) && err.contains("request 203"), "{out}{err}");
+    // Zeros in a file would be taken for figures.
+    let folder = Folder::new();
+    let to = folder.join("export");
+    let export = ["exportMetrics", "-c", "c", "-f", to.to_str().unwrap()];
+    for broken in [request::VIEW_BROKER_STATS_DATA, clients] {
+        let Done { code, out, err } = run(&broken_at(broken), &export);
+        assert_eq!(code, 1, "{out}");
+        assert!(err.contains(&format!("request {broken}")) && !to.exists(), "{err}");
+    }
+    let whole = run(&broken_at(0), &export);
+    assert!(whole.code == 0 && to.exists(), "{}", whole.err);
+    let Done { out, .. } = run(&broken_at(request::GET_BROKER_CONSUME_STATS), &["doctor"]);
+    assert!(out.contains("it cannot be told how far the groups are"), "{out}");
+    assert!(!out.contains("0 of them, none more than"), "{out}");
+    let watch = ["admin", "startMonitoring", "--json", "-n"];
+    let mut watch = Command::new(binary())
+        .args(watch)
+        .arg(broken_at(request::GET_TOPIC_STATS_INFO))
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let found = BufReader::new(watch.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let found: Vec<String> = found.take_while(|line| !line.contains("endRound")).collect();
+    watch.kill().unwrap();
+    watch.wait().unwrap();
+    assert!(found[0].contains(r#""undoneMsgsDelayTimeMills":null"#), "{found:?}");
+    assert!(found[0].contains(r#""undoneMsgsTotal":1"#), "{found:?}");
 }
 
 #[tokio::test]

@@ -367,8 +367,8 @@ impl Failed {
     }
 }
 
-/// The brokers that a command has asked, about one thing or about many. One that fails hides nothing of what
-/// the others say, and is named once, at the end.
+/// The brokers that a command has asked, about one thing or about many, and the name server if it failed
+/// meanwhile. One that fails hides nothing of what the others say, and is named once, at the end.
 #[derive(Debug, Default)]
 pub struct Asked {
     all: BTreeSet<String>,
@@ -397,6 +397,12 @@ impl Asked {
                 self.failed.add(address, &error);
             }
         }
+    }
+
+    /// Notes that the name server failed while brokers were asked: what they said so far is to be shown.
+    pub fn unrouted(&mut self, error: &anyhow::Error) {
+        self.all.insert("name server".to_owned());
+        self.failed.add("name server", error);
     }
 
     /// How many of these have given every answer so far, be it a refusal.

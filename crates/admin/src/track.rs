@@ -53,10 +53,7 @@ pub async fn tracks(admin: &Admin, found: &Found, asked: &mut Asked) -> Result<V
 }
 
 fn failed(group: String, error: &anyhow::Error) -> Track {
-    let kind = match refused_with(error) {
-        Some(response::CONSUMER_NOT_ONLINE) => "NOT_ONLINE",
-        _ => "UNKNOWN",
-    };
+    let kind = if is_offline(error) { "NOT_ONLINE" } else { "UNKNOWN" };
     let why = match error.downcast_ref::<Refusal>() {
         Some(refusal) => format!("CODE:{} DESC:{}", refusal.code, refusal.remark),
         None => format!("{error:#}"),
@@ -75,15 +72,20 @@ async fn brokers_of(admin: &Admin, group: &str, topic: &str) -> Result<Vec<Broke
 /// 203 of the first broker to which the group is connected.
 async fn connection(admin: &Admin, group: &str, topic: &str) -> Result<ConsumerConnection> {
     let question = ConsumerGroup { consumer_group: group.into() };
-    let mut last = anyhow::anyhow!("no broker knows the group {group}");
+    let mut why: Option<anyhow::Error> = None;
     for broker in brokers_of(admin, group, topic).await? {
         let code = request::GET_CONSUMER_CONNECTION_LIST;
         match admin.ask(&broker.address, code, &question).await {
             Ok(reply) => return Ok(reply.json()?),
-            Err(error) => last = error,
+            // Offline it is where all say so: one that does not answer may have its clients.
+            Err(error) => why = why.filter(|why| !is_offline(why)).or(Some(error)),
         }
     }
-    Err(last)
+    Err(why.unwrap_or_else(|| anyhow::anyhow!("no broker knows the group {group}")))
+}
+
+fn is_offline(error: &anyhow::Error) -> bool {
+    refused_with(error) == Some(response::CONSUMER_NOT_ONLINE)
 }
 
 async fn track(admin: &Admin, group: &str, found: &Found) -> Result<&'static str> {

@@ -371,7 +371,7 @@ const MORE: [Column; 6] = [
     Column::right("#OutTotalToday", "outToday", 14),
 ];
 
-/// What 28 told; a broker that did not answer told nothing.
+/// What 28 told.
 pub(super) struct Told(pub(super) BTreeMap<String, String>);
 
 impl Told {
@@ -429,16 +429,21 @@ fn timer(told: &Told) -> Cell {
     )
 }
 
-fn cluster_row(broker: &Broker, told: &Told) -> Vec<Cell> {
-    // An empty log has no oldest message: Apache's broker says −1 then.
-    let earliest = told.whole("earliestMessageTimeStamp");
-    let hours =
-        if earliest > 0 { now().saturating_sub(earliest) as f64 / 3_600_000.0 } else { 0.0 };
+fn cluster_names(broker: &Broker) -> Vec<Cell> {
     vec![
         broker.cluster.as_str().into(),
         broker.name.as_str().into(),
         broker.id.into(),
         broker.address.as_str().into(),
+    ]
+}
+
+fn cluster_figures(told: &Told) -> Vec<Cell> {
+    // An empty log has no oldest message: Apache's broker says −1 then.
+    let earliest = told.whole("earliestMessageTimeStamp");
+    let hours =
+        if earliest > 0 { now().saturating_sub(earliest) as f64 / 3_600_000.0 } else { 0.0 };
+    vec![
         told.text("brokerVersionDesc").into(),
         load_in(told),
         load_out(told),
@@ -453,14 +458,16 @@ fn cluster_row(broker: &Broker, told: &Told) -> Vec<Cell> {
     ]
 }
 
-fn more_row(broker: &Broker, told: &Told) -> Vec<Cell> {
+fn more_names(broker: &Broker) -> Vec<Cell> {
+    vec![broker.cluster.as_str().into(), broker.name.as_str().into()]
+}
+
+fn more_figures(told: &Told) -> Vec<Cell> {
     let day = |kind: &str, from: &str, to: &str| {
         let total = |day: &str| told.whole(&format!("msg{kind}Total{day}"));
         Cell::from(total(to).saturating_sub(total(from)))
     };
     vec![
-        broker.cluster.as_str().into(),
-        broker.name.as_str().into(),
         day("Put", "YesterdayMorning", "TodayMorning"),
         day("Get", "YesterdayMorning", "TodayMorning"),
         day("Put", "TodayMorning", "TodayNow"),
@@ -469,20 +476,27 @@ fn more_row(broker: &Broker, told: &Told) -> Vec<Cell> {
 }
 
 impl ClusterList {
-    /// One table. A broker that does not answer has a row, and is named in the error.
+    /// One table. A broker that does not answer has a row without figures, and is named in the error.
     async fn round(&self, admin: &Admin, out: &mut Out) -> Result<()> {
         let brokers = admin.replicas(self.cluster.as_deref().map(str::trim)).await?;
         let mut rows = Vec::new();
         let mut failed = Failed::default();
-        for broker in &brokers {
-            let told = runtime_info(admin, &broker.address).await.unwrap_or_else(|error| {
-                failed.add(&broker.address, &error);
-                BTreeMap::new()
-            });
-            let row = if self.more { more_row } else { cluster_row };
-            rows.push(row(broker, &Told(told)));
-        }
         let columns = if self.more { &MORE[..] } else { &CLUSTER };
+        for broker in &brokers {
+            let registered = if self.more { more_names } else { cluster_names };
+            let mut row = registered(broker);
+            match runtime_info(admin, &broker.address).await {
+                Ok(told) => {
+                    let figures = if self.more { more_figures } else { cluster_figures };
+                    row.extend(figures(&Told(told)));
+                }
+                Err(error) => {
+                    failed.add(&broker.address, &error);
+                    row.resize_with(columns.len(), || known(None::<i64>));
+                }
+            }
+            rows.push(row);
+        }
         out.table(columns, &rows);
         failed.result(brokers.len())
     }

@@ -9,7 +9,7 @@ use kerolox_protocol::remoting::admin::{
     ConsumerConnection, GroupTable, StatsData, StatsItem, StatsQuestion, TopicTable,
 };
 use kerolox_protocol::remoting::client::ConsumerGroup;
-use kerolox_protocol::remoting::codes::{request, version};
+use kerolox_protocol::remoting::codes::{request, response, version};
 use kerolox_protocol::remoting::route::TopicList;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -17,7 +17,8 @@ use serde_json::{Value, json};
 use super::Run;
 use super::brokers::{Told, config_of, runtime_info};
 use super::topics::is_derived;
-use crate::admin::{Admin, Broker, Target, on_each};
+use crate::admin::{Admin, Broker, Target, on_each, refused_with};
+use crate::consumers::is_absent;
 use crate::format::now;
 use crate::out::Out;
 use crate::tables;
@@ -250,10 +251,13 @@ pub struct ExportMetrics {
 }
 
 /// 315: how much there was lately; none if the broker knows nothing of it.
-async fn stats(admin: &Admin, address: &str, topic: &str) -> StatsData {
+async fn stats(admin: &Admin, address: &str, topic: &str) -> Result<StatsData> {
     let question = StatsQuestion { stats_name: "TOPIC_PUT_NUMS".into(), stats_key: topic.into() };
-    let reply = admin.ask(address, request::VIEW_BROKER_STATS_DATA, &question).await;
-    reply.ok().and_then(|reply| reply.json().ok()).unwrap_or_default()
+    match admin.ask(address, request::VIEW_BROKER_STATS_DATA, &question).await {
+        Ok(reply) => Ok(reply.json()?),
+        Err(error) if is_absent(&error) => Ok(StatsData::default()),
+        Err(error) => Err(error),
+    }
 }
 
 /// A day's messages. A window that is not full yet is empty: then the next shorter one says more.
@@ -263,17 +267,21 @@ pub(super) fn one_day(stats: &StatsData) -> u64 {
 }
 
 /// Languages and versions of the clients that read from a broker. A group with nobody in it has none.
-async fn clients(admin: &Admin, address: &str, groups: &GroupTable) -> BTreeSet<String> {
+async fn clients(admin: &Admin, address: &str, groups: &GroupTable) -> Result<BTreeSet<String>> {
     let mut found = BTreeSet::new();
     for group in groups.subscription_group_table.keys() {
         let question = ConsumerGroup { consumer_group: group.as_str().into() };
-        let reply = admin.ask(address, request::GET_CONSUMER_CONNECTION_LIST, &question).await;
-        let connected = reply.ok().and_then(|reply| reply.json::<ConsumerConnection>().ok());
-        for client in connected.into_iter().flat_map(|connected| connected.connection_set) {
+        let connected: ConsumerConnection =
+            match admin.ask(address, request::GET_CONSUMER_CONNECTION_LIST, &question).await {
+                Ok(reply) => reply.json()?,
+                Err(e) if refused_with(&e) == Some(response::CONSUMER_NOT_ONLINE) => continue,
+                Err(error) => return Err(error),
+            };
+        for client in connected.connection_set {
             found.insert(format!("{}%{}", client.language, version::name(client.version)));
         }
     }
-    found
+    Ok(found)
 }
 
 /// Sums over all brokers.
@@ -306,14 +314,14 @@ struct Flow {
 }
 
 impl Flow {
-    async fn of(admin: &Admin, address: &str, told: &Told) -> Flow {
-        let transactions = stats(admin, address, "RMQ_SYS_TRANS_HALF_TOPIC").await;
-        let delayed = stats(admin, address, "SCHEDULE_TOPIC_XXXX").await;
+    async fn of(admin: &Admin, address: &str, told: &Told) -> Result<Flow> {
+        let transactions = stats(admin, address, "RMQ_SYS_TRANS_HALF_TOPIC").await?;
+        let delayed = stats(admin, address, "SCHEDULE_TOPIC_XXXX").await?;
         let since_morning = |kind: &str| {
             let total = |day: &str| told.whole(&format!("msg{kind}Total{day}Morning"));
             total("Today").saturating_sub(total("Yesterday"))
         };
-        Flow {
+        Ok(Flow {
             in_tps: told.float("putTps"),
             out_tps: told.float("getTransferredTps"),
             schedule_tps: delayed.stats_minute.tps,
@@ -324,7 +332,7 @@ impl Flow {
                 schedule_one_day_in_num: one_day(&delayed),
                 trans_one_day_in_num: one_day(&transactions),
             },
-        }
+        })
     }
 
     fn tps(&self) -> Value {
@@ -366,7 +374,7 @@ async fn report(admin: &Admin, address: &str, totals: &mut Totals) -> Result<Val
     let config = config_of(admin, address, request::GET_BROKER_CONFIG).await?;
     let groups = user_groups(admin, address).await?;
     let topics = user_topics(admin, address, false).await?;
-    let flow = Flow::of(admin, address, &told).await;
+    let flow = Flow::of(admin, address, &told).await?;
     totals.add(&flow);
     let of = |key: &str| told.0.get(key);
     Ok(json!({
@@ -387,7 +395,7 @@ async fn report(admin: &Admin, address: &str, totals: &mut Totals) -> Result<Val
         },
         "runtimeVersion": {
             "rocketmqVersion": told.text("brokerVersionDesc"),
-            "clientInfo": clients(admin, address, &groups).await,
+            "clientInfo": clients(admin, address, &groups).await?,
         },
     }))
 }

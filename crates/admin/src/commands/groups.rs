@@ -581,34 +581,58 @@ async fn of_all(admin: &Admin, out: &mut Out) -> Result<()> {
     let groups = all_groups(admin).await?;
     let (mut rows, mut asked) = (Vec::new(), Asked::default());
     for group in &groups {
-        // It may have been deleted since it was listed.
-        let Some(route) = admin.find_route(&retry_topic(group)).await? else { continue };
-        rows.push(row_of(admin, group, &holders(&route), &mut asked).await);
+        match admin.find_route(&retry_topic(group)).await {
+            Ok(Some(route)) => {
+                rows.extend(row_of(admin, group, &holders(&route), &mut asked).await);
+            }
+            // It was deleted since it was listed.
+            Ok(None) => {}
+            Err(error) => {
+                asked.unrouted(&error);
+                break;
+            }
+        }
     }
     out.table(&GROUPS, &rows);
     asked.result()
 }
 
-async fn row_of(admin: &Admin, group: &str, brokers: &[Broker], asked: &mut Asked) -> Vec<Cell> {
+/// What the brokers of a group say of it; `None` if none says anything: zeros would say that nobody is there.
+async fn row_of(
+    admin: &Admin,
+    group: &str,
+    brokers: &[Broker],
+    asked: &mut Asked,
+) -> Option<Vec<Cell>> {
     let stats = progress(admin, brokers, group, None, asked).await;
     let clients = clients(admin, brokers, group, asked).await;
+    let answering = asked.answering(brokers);
+    if answering == 0 {
+        return None;
+    }
     let of = &clients.group;
     let oldest = of.connection_set.iter().map(|client| client.version).min();
+    let version = match oldest {
+        Some(oldest) => version::name(oldest).into(),
+        None if answering == brokers.len() => "OFFLINE".into(),
+        // Those that do not answer may have a client.
+        None => Cell::shown(Value::Null, ""),
+    };
     let kind = match of.consume_type.as_str() {
         "CONSUME_ACTIVELY" => "PULL",
         "CONSUME_PASSIVELY" => "PUSH",
         "CONSUME_POP" => "POP",
         _ => "",
     };
-    vec![
+    Some(vec![
         Cell::cut(group, 64),
         of.connection_set.len().into(),
-        oldest.map_or_else(|| "OFFLINE".to_owned(), version::name).into(),
+        version,
         kind.into(),
         of.message_model.as_str().into(),
         Cell::shown(stats.consume_tps, format!("{:.0}", stats.consume_tps.trunc())),
         total(stats.offset_table.values().map(lag)).into(),
-    ]
+    ])
 }
 
 /// Options of `consumerStatus`.
@@ -660,6 +684,16 @@ impl Run for ConsumerStatus {
     }
 }
 
+/// Whether all clients want the same; unknown where those do that tell, and others do not tell.
+fn same_subscriptions(
+    clients: &Clients,
+    told: &BTreeMap<String, Running>,
+    found: &Findings,
+) -> Option<bool> {
+    let is_known = told.len() == clients.at.len() || !found.same_subscriptions;
+    is_known.then_some(found.same_subscriptions)
+}
+
 fn as_json(clients: &Clients, told: &BTreeMap<String, Running>, found: &Findings) -> Value {
     let all = clients.group.connection_set.iter().map(|client| {
         json!({
@@ -670,7 +704,7 @@ fn as_json(clients: &Clients, told: &BTreeMap<String, Running>, found: &Findings
     });
     json!({
         "clients": all.collect::<Vec<_>>(),
-        "sameSubscriptions": found.same_subscriptions,
+        "sameSubscriptions": same_subscriptions(clients, told, found),
         "stuck": found.stuck,
     })
 }
@@ -697,14 +731,16 @@ fn as_files(
         let (id, version) = (client.client_id.as_str(), version::name(client.version));
         out.row(&STATUS, &[index.into(), id.into(), version.into(), shown.into()]);
     }
-    if told.is_empty() {
-        return Ok(());
+    match same_subscriptions(clients, told, found) {
+        Some(false) => {
+            out.line("\n\nWARN: Different subscription in the same group of consumer!!!");
+            return Ok(());
+        }
+        Some(true) => {
+            out.line("\n\nSame subscription in the same group of consumer\n\nRebalance OK");
+        }
+        None => {}
     }
-    if !found.same_subscriptions {
-        out.line("\n\nWARN: Different subscription in the same group of consumer!!!");
-        return Ok(());
-    }
-    out.line("\n\nSame subscription in the same group of consumer\n\nRebalance OK");
     found.stuck.iter().for_each(|line| out.line(line));
     Ok(())
 }

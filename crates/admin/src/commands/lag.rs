@@ -171,6 +171,8 @@ impl Look<'_> {
         let mut owners = Owners::default();
         let mut answers = JoinSet::new();
         let clients = clients(self.admin, &self.brokers, group, &mut self.asked).await;
+        // A client may be connected to the broker alone that did not say so.
+        owners.some_are_silent = !self.asked.is_complete();
         for (client, broker) in clients.at {
             let Ok(connection) = self.admin.at(&broker).await else {
                 owners.some_are_silent = true;

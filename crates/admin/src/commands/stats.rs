@@ -12,7 +12,7 @@ use super::Run;
 use super::exports::one_day;
 use super::groups::{all_groups, all_running};
 use super::topics::{all_topics, groups_of, is_derived, topic_stats};
-use crate::admin::{Admin, Asked, Broker, holders};
+use crate::admin::{Admin, Asked, Broker, holders, refused_with};
 use crate::bodies::{ConsumeStats, queue_of};
 use crate::consumers::{clients, holders_of_group, is_absent, lag, progress, total};
 use crate::endless::until_signal;
@@ -93,9 +93,17 @@ impl Run for StatsAll {
         }
         let (mut rows, mut asked) = (Vec::new(), Asked::default());
         for topic in &topics {
-            // It may have been deleted since it was listed.
-            let Some(route) = admin.find_route(topic).await? else { continue };
-            rows.extend(self.rows_of(admin, topic, &holders(&route), &mut asked).await);
+            match admin.find_route(topic).await {
+                Ok(Some(route)) => {
+                    rows.extend(self.rows_of(admin, topic, &holders(&route), &mut asked).await);
+                }
+                // It was deleted since it was listed.
+                Ok(None) => {}
+                Err(error) => {
+                    asked.unrouted(&error);
+                    break;
+                }
+            }
         }
         out.table(&STATS, &rows);
         asked.result()
@@ -123,6 +131,9 @@ impl StatsAll {
             let key = format!("{topic}@{group}");
             let from = amount(admin, brokers, ("GROUP_GET_NUMS", &key), asked).await;
             let stats = progress(admin, brokers, group, Some(topic), asked).await;
+            if asked.answering(brokers) == 0 {
+                break;
+            }
             let behind = total(stats.offset_table.values().map(lag)).max(0);
             if is_active || from.day > 0 {
                 rows.push(vec![
@@ -205,7 +216,8 @@ struct Watch<'a> {
 struct Behind {
     total: i64,
     most: i64,
-    delay: i64,
+    /// `None`: it cannot be told.
+    delay: Option<i64>,
 }
 
 impl Watch<'_> {
@@ -273,12 +285,13 @@ impl Watch<'_> {
         let mut fields = of(group);
         fields.insert("topic".to_owned(), topic.into());
         for (name, value) in [
-            ("undoneMsgsTotal", total),
-            ("undoneMsgsSingleMQ", most),
-            ("undoneMsgsDelayTimeMills", delay),
+            ("undoneMsgsTotal", json!(total)),
+            ("undoneMsgsSingleMQ", json!(most)),
+            ("undoneMsgsDelayTimeMills", json!(delay)),
         ] {
-            fields.insert(name.to_owned(), (*value).into());
+            fields.insert(name.to_owned(), value);
         }
+        let delay = delay.map_or_else(|| "-".to_owned(), |delay| delay.to_string());
         let text = format!(
             "reportUndoneMsgs: UndoneMsgs [consumerGroup={group}, topic={topic}, undoneMsgsTotal={total}, undoneMsgsSingleMQ={most}, undoneMsgsDelayTimeMills={delay}]"
         );
@@ -303,15 +316,31 @@ async fn behind(
         of_topic.most = of_topic.most.max(lag(row));
     }
     for (topic, of_topic) in &mut topics {
-        let brokers = admin.holders(topic).await?;
+        let brokers = match admin.holders(topic).await {
+            Ok(brokers) => brokers,
+            Err(error) => {
+                let is_refusal = refused_with(&error).is_some();
+                asked.unrouted(&error);
+                match is_refusal {
+                    true => continue,
+                    // It would be waited for again.
+                    false => break,
+                }
+            }
+        };
         let ends = topic_stats(admin, &brokers, topic, asked).await;
+        if asked.answering(&brokers) == 0 {
+            continue;
+        }
+        let mut most = 0;
         for (key, end) in &ends.offset_table {
             let Some(row) = stats.offset_table.get(key) else { continue };
             if lag(row) > 0 && row.last_timestamp > 0 {
                 let delay = end.last_update_timestamp.saturating_sub(row.last_timestamp);
-                of_topic.delay = of_topic.delay.max(delay);
+                most = delay.max(most);
             }
         }
+        of_topic.delay = Some(most);
     }
     Ok(topics)
 }

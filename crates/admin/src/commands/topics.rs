@@ -599,6 +599,25 @@ pub(super) fn is_derived(topic: &str) -> bool {
     topic.starts_with("%RETRY%") || topic.starts_with("%DLQ%")
 }
 
+/// A topic with each of its groups. No row if no broker says which: an empty one would say that there is none.
+async fn rows_with_groups(
+    admin: &Admin,
+    topic: &str,
+    route: &route::TopicRoute,
+    asked: &mut Asked,
+) -> Vec<Vec<Cell>> {
+    let brokers = holders(route);
+    let groups = groups_of(admin, &brokers, topic, asked).await;
+    let cluster = route.broker_datas.first().map_or("", |data| &data.cluster);
+    let row =
+        |group: &str| vec![Cell::cut(cluster, 20), Cell::cut(topic, 64), Cell::cut(group, 64)];
+    match groups.is_empty() {
+        true if asked.answering(&brokers) == 0 => Vec::new(),
+        true => vec![row("")],
+        false => groups.iter().map(|group| row(group)).collect(),
+    }
+}
+
 impl Run for TopicList {
     async fn run(self, admin: &Admin, out: &mut Out) -> Result<()> {
         let topics = all_topics(admin).await?;
@@ -609,15 +628,16 @@ impl Run for TopicList {
         }
         let (mut rows, mut asked) = (Vec::new(), Asked::default());
         for topic in topics.iter().filter(|topic| !is_derived(topic)) {
-            let Some(route) = admin.find_route(topic).await? else { continue };
-            let cluster = route.broker_datas.first().map_or("", |data| &data.cluster);
-            let groups = groups_of(admin, &holders(&route), topic, &mut asked).await;
-            let row = |group: &str| {
-                vec![Cell::cut(cluster, 20), Cell::cut(topic, 64), Cell::cut(group, 64)]
-            };
-            match groups.is_empty() {
-                true => rows.push(row("")),
-                false => rows.extend(groups.iter().map(|group| row(group))),
+            match admin.find_route(topic).await {
+                Ok(Some(route)) => {
+                    rows.extend(rows_with_groups(admin, topic, &route, &mut asked).await);
+                }
+                // It was deleted since it was listed.
+                Ok(None) => {}
+                Err(error) => {
+                    asked.unrouted(&error);
+                    break;
+                }
             }
         }
         out.table(&TOPICS, &rows);
