@@ -24,7 +24,7 @@ brokerName = broker-of-file
 brokerId = 0
 deleteWhen = 04
 fileReservedTime = 48
-brokerRole = ASYNC_MASTER
+brokerRole = SYNC_MASTER
 flushDiskType = ASYNC_FLUSH
 namesrvAddr = 127.0.0.1:1
 brokerIP1 = 127.0.0.1
@@ -114,6 +114,7 @@ async fn apaches_broker_conf_is_taken_as_it_is_with_a_word_on_what_has_no_effect
         "broker.conf: useReentrantLockWhenPutMessage has no effect: one turn runs at a time",
         "broker.conf:20: maxMesageSize is not a key; is maxMessageSize meant?",
         "flushDiskType=ASYNC_FLUSH: an acknowledged message survives the process, but a power cut",
+        "brokerRole=SYNC_MASTER: nothing is copied to other machines",
     ] {
         let line = log.lines().find(|line| line.contains(warning));
         assert!(line.is_some_and(|line| line.contains("WARN")), "{warning}\n{log}");

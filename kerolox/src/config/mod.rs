@@ -125,6 +125,12 @@ pub(crate) fn configure(given: &Given<'_>) -> Result<Configured, String> {
             "flushDiskType=ASYNC_FLUSH: an acknowledged message survives the process, but a power cut may take the last {interval_ms} ms"
         ));
     }
+    if roles.broker && options.values.text("brokerRole") == "SYNC_MASTER" {
+        warnings.push(
+            "brokerRole=SYNC_MASTER: nothing is copied to other machines, replication comes with a later release"
+                .to_owned(),
+        );
+    }
     let added = options.added_sync.as_millis();
     if added > 0 {
         warnings.push(format!(

@@ -201,7 +201,9 @@ impl Key {
             range if range.contains("..") => {
                 let (low, high) = range.split_once("..").unwrap_or_default();
                 let (low, high) = (low.parse::<u64>(), high.parse::<u64>());
-                text.parse().is_ok_and(|n| low.is_ok_and(|l| l <= n) && high.is_ok_and(|h| n <= h))
+                let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+                let within = |n| low.is_ok_and(|low| low <= n) && high.is_ok_and(|high| n <= high);
+                digits && text.parse().is_ok_and(within)
             }
             "true false" | "false" => self.allowed.split(' ').any(|w| w.eq_ignore_ascii_case(text)),
             words => words.split(' ').any(|word| word == text),
@@ -261,6 +263,7 @@ mod tests {
             ("flushDiskType", "SYNC_FLUSH", "sync_flush"),
             ("bindAddress", "::1", "localhost"),
             ("brokerName", "a-b", "a b"),
+            ("maxMessageSize", "65536", "+65536"),
             ("brokerIP1", "fe80::1", "10.0.0.1:80"),
             ("regionId", "cn-hangzhou é", "a\u{1}b"),
             ("deleteWhen", "04;23", "24"),
