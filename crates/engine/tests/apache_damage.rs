@@ -158,17 +158,7 @@ fn heads_of_records_in_a_message_do_not_make_the_search_slow() {
     let disk = FaultDisk::default();
     let mut apache = Apache::new(&disk, 0, 1_000_000);
     apache.put("a", 0, 900);
-    let body_at = apache.at + 88;
-    let mut body = Vec::new();
-    let whole = disk.content(&log_file(0)).unwrap();
-    for number in 0..300 {
-        let mut head = whole[..112].to_vec();
-        let size = FILE_SIZE as u32 / 2;
-        head[..4].copy_from_slice(&size.to_be_bytes());
-        head[28..36].copy_from_slice(&(body_at + 112 * number).to_be_bytes());
-        head[84..88].copy_from_slice(&(size - 200).to_be_bytes());
-        body.extend_from_slice(&head);
-    }
+    let body = heads_of_size(&disk, &apache, FILE_SIZE as u32 / 2);
     apache.put_body("a", 0, &body);
     (0..60).for_each(|_| apache.put("a", 0, 900));
     apache.leave(&[("a", 1)], "", "");
@@ -178,6 +168,45 @@ fn heads_of_records_in_a_message_do_not_make_the_search_slow() {
     assert!(disk.reads() - before < 200, "{} reads", disk.reads() - before);
     assert_eq!(ranges(&found.lost), [(apache.places[1], FILE_SIZE)]);
     assert_eq!(found.end.0, apache.at);
+}
+
+/// A body, for the message that is put next, of heads of records that name the place where they come to stand.
+fn heads_of_size(disk: &FaultDisk, apache: &Apache, size: u32) -> Vec<u8> {
+    let whole = disk.content(&log_file(0)).unwrap();
+    let mut body = Vec::new();
+    for number in 0..300 {
+        let mut head = whole[..112].to_vec();
+        head[..4].copy_from_slice(&size.to_be_bytes());
+        head[28..36].copy_from_slice(&(apache.at + 88 + 112 * number).to_be_bytes());
+        head[84..88].copy_from_slice(&(size - 200).to_be_bytes());
+        body.extend_from_slice(&head);
+    }
+    body
+}
+
+/// A message with one such head ended every take-over and every later start.
+#[test]
+fn heads_of_records_that_are_too_large_end_no_start() {
+    for later in [false, true] {
+        let disk = FaultDisk::default();
+        let mut apache = Apache::new(&disk, 0, 1_000_000);
+        apache.put("a", 0, 900);
+        let body = heads_of_size(&disk, &apache, 17 << 20);
+        apache.put_body("a", 0, &body);
+        (0..3).for_each(|_| apache.put("a", 0, 900));
+        apache.leave(&[("a", 1)], "", "");
+        if later {
+            start(&disk);
+        }
+        damage(&disk, apache.places[1], &[1]);
+        let lost = [(apache.places[1], apache.places[2])];
+        if later {
+            assert_eq!(ranges(&look(&disk).1.lost), lost);
+        } else {
+            assert_eq!(ranges(&start(&disk).adoption.unwrap().found.lost), lost);
+        }
+        assert_eq!(range(&summary(&start(&disk).state), "a 0"), "(0, 5)", "{later}");
+    }
 }
 
 /// After a crash Apache's broker cuts the log at the first record that is not whole, and lets stand what it
