@@ -145,6 +145,7 @@ fn what_a_message_holds_is_no_record() {
     apache.put_body("a", 0, &copy.repeat(3));
     apache.put("a", 0, 900);
     apache.leave(&[("a", 4)], "", "");
+    apache.queues();
     let [holder, behind] = apache.places[apache.places.len() - 2..] else { unreachable!() };
     damage(&disk, holder, &[1]);
     let found = start(&disk).adoption.unwrap().found;
@@ -225,6 +226,8 @@ fn what_apaches_broker_cut_does_not_come_back() {
         apache.leave(&[("a", 4)], "", "");
         if by_queue {
             apache.queue_at("a", 0, &apache.places);
+        } else {
+            apache.forget_queues("");
         }
         let started = start(&disk);
         let adoption = started.adoption.as_ref().unwrap();
@@ -232,6 +235,19 @@ fn what_apaches_broker_cut_does_not_come_back() {
         assert!(adoption.cut.is_some());
         assert_eq!(range(&summary(&started.state), "a 0"), "(0, 39)", "{by_queue}");
     }
+}
+
+/// It came back if that broker was stopped before it stored anything there: it is not older than what it kept.
+#[test]
+fn what_apaches_broker_cut_does_not_come_back_if_it_stored_nothing_afterwards() {
+    let disk = FaultDisk::default();
+    let mut apache = directory(&disk);
+    (0..3).for_each(|_| apache.put("a", 0, 900));
+    disk.sync_all(dir()).unwrap();
+    let cut = apache.places[202];
+    damage(&disk, cut + 300, &[1]);
+    let found = start(&disk).adoption.unwrap().found;
+    assert_eq!((found.records, found.end.0, found.lost), (202, cut, Vec::new()));
 }
 
 /// A clock that was set back makes later records look like such ones; but queues name them.

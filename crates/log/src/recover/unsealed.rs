@@ -86,8 +86,23 @@ pub struct Told {
     pub checkpoint: i64,
     /// It was stopped, so that all were.
     pub stopped: bool,
-    /// The highest position that one of its queues names.
-    pub named: PhysicalOffset,
+    /// The highest position that one of its queues names, if any names one.
+    pub named: Option<PhysicalOffset>,
+    /// The queues name all records if it was stopped.
+    pub named_all: bool,
+}
+
+impl Told {
+    /// Whether a record behind damage is one of the log, where those before it are up to `time`. Behind the end
+    /// that broker leaves what it had cut once: records that no queue names, and that are, but for a cut after
+    /// which nothing was stored, older than those before the end.
+    fn is_live(&self, record: &View<'_>, time: i64) -> bool {
+        match self.named {
+            Some(named) if record.physical_offset <= named.0 => true,
+            Some(_) if self.stopped && self.named_all => false,
+            _ => record.store_timestamp >= time,
+        }
+    }
 }
 
 /// Sees what is found.
@@ -100,7 +115,7 @@ pub trait Watch {
 
 /// Finds what Apache's broker wrote. Changes nothing.
 pub fn find(files: &Files, told: &Told, watch: &mut dyn Watch) -> Result<Found, RecoverError> {
-    let &Told { from, checkpoint, stopped, named } = told;
+    let &Told { from, checkpoint, stopped, .. } = told;
     let mut window = Window::new(files, from);
     let mut found =
         Found { runs: Vec::new(), end: from, synced: from, records: 0, lost: Vec::new() };
@@ -147,11 +162,7 @@ pub fn find(files: &Files, told: &Told, watch: &mut dyn Watch) -> Result<Found, 
         }
         let proven = stopped || time < checkpoint;
         let behind = if proven {
-            // Behind the end that broker leaves what it had cut once: records that no queue names, and that
-            // are older than those before the end.
-            let is_live = |record: &View<'_>| {
-                record.physical_offset <= named.0 || record.store_timestamp >= time
-            };
+            let is_live = |record: &View<'_>| told.is_live(record, time);
             let to_the_end = PhysicalOffset(u64::MAX);
             next_record(files, framed.unwrap_or(at.plus(1)), to_the_end, Some(&is_live))?
         } else {
