@@ -5,6 +5,8 @@
 
 #[path = "handover/apache.rs"]
 mod apache;
+#[path = "handover/rocksdb.rs"]
+mod rocksdb;
 #[path = "handover/started.rs"]
 mod started;
 
@@ -265,4 +267,21 @@ fn what_a_queue_names_is_there_whatever_its_time() {
     let found = start(&disk).adoption.unwrap().found;
     let expected = (apache.places[damaged], apache.places[damaged + 1]);
     assert_eq!((ranges(&found.lost), found.records), (vec![expected], 207));
+}
+
+/// Of queues in a RocksDB nothing was read here, and only the time told.
+#[test]
+fn what_a_queue_in_a_rocksdb_names_is_there_whatever_its_time() {
+    let disk = FaultDisk::default();
+    let mut apache = Apache::new(&disk, 0, 1_000_000);
+    (0..6).for_each(|i| apache.put("a", i % 2, 900));
+    apache.time = 500_000;
+    (0..6).for_each(|i| apache.put("a", i % 2, 900));
+    apache.leave(&[("a", 2)], "", "");
+    let [.., before, last] = apache.places[..] else { unreachable!() };
+    rocksdb::write_ends(&disk, "a", &[(0, before, 5), (1, last, 5)]);
+    damage(&disk, apache.places[5], &[1]);
+    let found = start(&disk).adoption.unwrap().found;
+    let expected = (apache.places[5], apache.places[6]);
+    assert_eq!((ranges(&found.lost), found.records, found.end.0), (vec![expected], 11, apache.at));
 }
