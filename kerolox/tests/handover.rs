@@ -394,3 +394,67 @@ async fn a_stop_on_a_full_disk_says_that_it_left_nothing_and_loses_nothing() {
         assert!(!data.join(GUARD).exists());
     }
 }
+
+/// Fills some files of the log, each of which becomes a block of the index; the oldest block.
+async fn indexed(server: &Server, data: &Path, stored: &mut Vec<String>) -> PathBuf {
+    let connection = server.connect().await;
+    for i in 0..300 {
+        let text = format!("{i} {}", "x".repeat(10_000));
+        put(&connection, "t", 0, &text).await;
+        stored.push(text);
+    }
+    let oldest = data.join("blocks").join(format!("{:020}", 0));
+    for _ in 0..200 {
+        if oldest.is_file() {
+            return oldest;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("{} is not made", oldest.display());
+}
+
+/// It ended with code 1, and the advice to see to it that something can be written.
+#[tokio::test]
+async fn a_stop_that_cannot_mend_the_index_on_a_full_disk_says_that_it_is_full() {
+    let folder = Folder::new();
+    let Some(mount) = small(&folder, 32) else { return };
+    let (mut stored, data) = (Vec::new(), mount.data());
+    let server = launch(&folder, &mount).start();
+    let block = indexed(&server, &data, &mut stored).await;
+    std::fs::remove_file(block).unwrap();
+    mount.fill();
+    server.signal(Signal::TERM);
+    let ended = server.ended(Duration::from_secs(20));
+    ended.check(5, "cannot be written: reading the index block of position 0: No space left");
+    ended.check(5, "free some room, and run kerolox log hand-over");
+    mount.empty();
+    let output = log("hand-over", &data);
+    assert!(output.status.success(), "{}", said(&output));
+    let server = launch(&folder, &mount).start();
+    assert_eq!(read(&server.connect().await, "t", 0).await, stored);
+    server.stop();
+}
+
+#[tokio::test]
+async fn a_stop_that_cannot_read_the_index_says_how_to_mend_it() {
+    let folder = Folder::new();
+    let (mut stored, data) = (Vec::new(), folder.data());
+    let server = Server::start(&folder, &SMALL);
+    let block = indexed(&server, &data, &mut stored).await;
+    // A folder in its place can neither be read nor be written over.
+    let sound = std::fs::read(&block).unwrap();
+    std::fs::remove_file(&block).unwrap();
+    std::fs::create_dir(&block).unwrap();
+    server.signal(Signal::TERM);
+    let ended = server.ended(Duration::from_secs(20));
+    ended.check(1, "needs beside it cannot be made from the index: ");
+    ended.check(1, "For that broker see what kerolox log check says, make the index anew with kerolox log repair-index, and run kerolox log hand-over");
+    assert!(data.join(GUARD).is_file() && !data.join("handed-over").exists());
+    std::fs::remove_dir(&block).unwrap();
+    std::fs::write(&block, sound).unwrap();
+    let output = log("hand-over", &data);
+    assert!(output.status.success(), "{}", said(&output));
+    let server = Server::start(&folder, &SMALL);
+    assert_eq!(read(&server.connect().await, "t", 0).await, stored);
+    server.stop();
+}
