@@ -196,25 +196,29 @@ async fn a_stop_does_not_take_long_where_there_is_much_to_leave() {
     assert!(!folder.data().join(GUARD).exists());
 }
 
+fn apaches<'a>(topic: &'a str, body: &'a [u8]) -> NewRecord<'a> {
+    let host = ([127, 0, 0, 1], 1).into();
+    NewRecord {
+        topic,
+        queue_id: 0,
+        flag: 0,
+        sys_flag: 0,
+        born_timestamp: 1,
+        born_host: host,
+        store_host: host,
+        reconsume_times: 0,
+        prepared_transaction_offset: 0,
+        body,
+        properties: b"",
+    }
+}
+
 /// Writes a directory as Apache's broker leaves it, with so many messages; where each stands.
 fn of_apache(data: &Path, count: usize) -> Vec<u64> {
-    let host = ([127, 0, 0, 1], 1).into();
     let (mut log, mut places) = (Vec::new(), Vec::new());
     for number in 0..count {
         let body = format!("{number} {}", "x".repeat(500));
-        let new = NewRecord {
-            topic: "t",
-            queue_id: 0,
-            flag: 0,
-            sys_flag: 0,
-            born_timestamp: 1,
-            born_host: host,
-            store_host: host,
-            reconsume_times: 0,
-            prepared_transaction_offset: 0,
-            body: body.as_bytes(),
-            properties: b"",
-        };
+        let new = apaches("t", body.as_bytes());
         let (offset, at, time) = (number as i64, log.len() as u64, now_us() as i64 / 1000);
         new.write(offset, at, time, &mut log);
         places.push(at);
@@ -278,6 +282,32 @@ async fn damage_to_what_apaches_broker_wrote_takes_no_other_message_along() {
     let server = Server::start(&folder, &SMALL);
     left.retain(|number| *number != 40);
     assert_eq!(numbers(&server).await, left);
+    server.stop();
+}
+
+/// The head of a record is believed to be too large if it has the body that it names; no other ends a start.
+#[tokio::test]
+async fn a_record_that_is_too_large_ends_the_start_and_bytes_like_its_head_do_not() {
+    let folder = Folder::new();
+    let data = folder.data();
+    let places = of_apache(&data, 50);
+    let file = File::options().write(true).open(log_file(&data)).unwrap();
+    file.set_len(64 << 20).unwrap();
+    let (at, size) = (places[20], 40 << 20);
+    let mut large = Vec::new();
+    apaches("t", &vec![b'x'; size]).write(20, at, now_us() as i64 / 1000, &mut large);
+    file.write_all_at(&large, at).unwrap();
+    let launch = || Launch::new(&folder);
+    let why =
+        format!("the record at {at} has {} bytes; Kerolox takes records of up to", large.len());
+    launch().fails().check(6, &why);
+    // Behind damage, too.
+    spoil(&data, places[19], &[0xff]);
+    launch().fails().check(6, &why);
+    // One byte of its body.
+    spoil(&data, at + size as u64 / 2, b"y");
+    let server = launch().start();
+    assert_eq!(read(&server.connect().await, "t", 0).await.len(), 19);
     server.stop();
 }
 
@@ -363,4 +393,68 @@ async fn a_stop_on_a_full_disk_says_that_it_left_nothing_and_loses_nothing() {
         server.stop();
         assert!(!data.join(GUARD).exists());
     }
+}
+
+/// Fills some files of the log, each of which becomes a block of the index; the oldest block.
+async fn indexed(server: &Server, data: &Path, stored: &mut Vec<String>) -> PathBuf {
+    let connection = server.connect().await;
+    for i in 0..300 {
+        let text = format!("{i} {}", "x".repeat(10_000));
+        put(&connection, "t", 0, &text).await;
+        stored.push(text);
+    }
+    let oldest = data.join("blocks").join(format!("{:020}", 0));
+    for _ in 0..200 {
+        if oldest.is_file() {
+            return oldest;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("{} is not made", oldest.display());
+}
+
+/// It ended with code 1, and the advice to see to it that something can be written.
+#[tokio::test]
+async fn a_stop_that_cannot_mend_the_index_on_a_full_disk_says_that_it_is_full() {
+    let folder = Folder::new();
+    let Some(mount) = small(&folder, 32) else { return };
+    let (mut stored, data) = (Vec::new(), mount.data());
+    let server = launch(&folder, &mount).start();
+    let block = indexed(&server, &data, &mut stored).await;
+    std::fs::remove_file(block).unwrap();
+    mount.fill();
+    server.signal(Signal::TERM);
+    let ended = server.ended(Duration::from_secs(20));
+    ended.check(5, "cannot be written: reading the index block of position 0: No space left");
+    ended.check(5, "free some room, and run kerolox log hand-over");
+    mount.empty();
+    let output = log("hand-over", &data);
+    assert!(output.status.success(), "{}", said(&output));
+    let server = launch(&folder, &mount).start();
+    assert_eq!(read(&server.connect().await, "t", 0).await, stored);
+    server.stop();
+}
+
+#[tokio::test]
+async fn a_stop_that_cannot_read_the_index_says_how_to_mend_it() {
+    let folder = Folder::new();
+    let (mut stored, data) = (Vec::new(), folder.data());
+    let server = Server::start(&folder, &SMALL);
+    let block = indexed(&server, &data, &mut stored).await;
+    // A folder in its place can neither be read nor be written over.
+    let sound = std::fs::read(&block).unwrap();
+    std::fs::remove_file(&block).unwrap();
+    std::fs::create_dir(&block).unwrap();
+    server.signal(Signal::TERM);
+    let ended = server.ended(Duration::from_secs(20));
+    ended.check(1, "needs beside it cannot be made from the index: ");
+    ended.check(1, "For that broker see what kerolox log check says, make the index anew with kerolox log repair-index, and run kerolox log hand-over");
+    assert!(data.join(GUARD).is_file() && !data.join("handed-over").exists());
+    std::fs::remove_dir(&block).unwrap();
+    std::fs::write(&block, sound).unwrap();
+    let output = log("hand-over", &data);
+    assert!(output.status.success(), "{}", said(&output));
+    let server = Server::start(&folder, &SMALL);
+    assert_eq!(read(&server.connect().await, "t", 0).await, stored);
+    server.stop();
 }

@@ -5,6 +5,8 @@
 
 #[path = "handover/apache.rs"]
 mod apache;
+#[path = "handover/rocksdb.rs"]
+mod rocksdb;
 #[path = "handover/started.rs"]
 mod started;
 
@@ -145,6 +147,7 @@ fn what_a_message_holds_is_no_record() {
     apache.put_body("a", 0, &copy.repeat(3));
     apache.put("a", 0, 900);
     apache.leave(&[("a", 4)], "", "");
+    apache.queues();
     let [holder, behind] = apache.places[apache.places.len() - 2..] else { unreachable!() };
     damage(&disk, holder, &[1]);
     let found = start(&disk).adoption.unwrap().found;
@@ -158,17 +161,7 @@ fn heads_of_records_in_a_message_do_not_make_the_search_slow() {
     let disk = FaultDisk::default();
     let mut apache = Apache::new(&disk, 0, 1_000_000);
     apache.put("a", 0, 900);
-    let body_at = apache.at + 88;
-    let mut body = Vec::new();
-    let whole = disk.content(&log_file(0)).unwrap();
-    for number in 0..300 {
-        let mut head = whole[..112].to_vec();
-        let size = FILE_SIZE as u32 / 2;
-        head[..4].copy_from_slice(&size.to_be_bytes());
-        head[28..36].copy_from_slice(&(body_at + 112 * number).to_be_bytes());
-        head[84..88].copy_from_slice(&(size - 200).to_be_bytes());
-        body.extend_from_slice(&head);
-    }
+    let body = heads_of_size(&disk, &apache, FILE_SIZE as u32 / 2);
     apache.put_body("a", 0, &body);
     (0..60).for_each(|_| apache.put("a", 0, 900));
     apache.leave(&[("a", 1)], "", "");
@@ -178,6 +171,45 @@ fn heads_of_records_in_a_message_do_not_make_the_search_slow() {
     assert!(disk.reads() - before < 200, "{} reads", disk.reads() - before);
     assert_eq!(ranges(&found.lost), [(apache.places[1], FILE_SIZE)]);
     assert_eq!(found.end.0, apache.at);
+}
+
+/// A body, for the message that is put next, of heads of records that name the place where they come to stand.
+fn heads_of_size(disk: &FaultDisk, apache: &Apache, size: u32) -> Vec<u8> {
+    let whole = disk.content(&log_file(0)).unwrap();
+    let mut body = Vec::new();
+    for number in 0..300 {
+        let mut head = whole[..112].to_vec();
+        head[..4].copy_from_slice(&size.to_be_bytes());
+        head[28..36].copy_from_slice(&(apache.at + 88 + 112 * number).to_be_bytes());
+        head[84..88].copy_from_slice(&(size - 200).to_be_bytes());
+        body.extend_from_slice(&head);
+    }
+    body
+}
+
+/// A message with one such head ended every take-over and every later start.
+#[test]
+fn heads_of_records_that_are_too_large_end_no_start() {
+    for later in [false, true] {
+        let disk = FaultDisk::default();
+        let mut apache = Apache::new(&disk, 0, 1_000_000);
+        apache.put("a", 0, 900);
+        let body = heads_of_size(&disk, &apache, 17 << 20);
+        apache.put_body("a", 0, &body);
+        (0..3).for_each(|_| apache.put("a", 0, 900));
+        apache.leave(&[("a", 1)], "", "");
+        if later {
+            start(&disk);
+        }
+        damage(&disk, apache.places[1], &[1]);
+        let lost = [(apache.places[1], apache.places[2])];
+        if later {
+            assert_eq!(ranges(&look(&disk).1.lost), lost);
+        } else {
+            assert_eq!(ranges(&start(&disk).adoption.unwrap().found.lost), lost);
+        }
+        assert_eq!(range(&summary(&start(&disk).state), "a 0"), "(0, 5)", "{later}");
+    }
 }
 
 /// After a crash Apache's broker cuts the log at the first record that is not whole, and lets stand what it
@@ -196,6 +228,8 @@ fn what_apaches_broker_cut_does_not_come_back() {
         apache.leave(&[("a", 4)], "", "");
         if by_queue {
             apache.queue_at("a", 0, &apache.places);
+        } else {
+            apache.forget_queues("");
         }
         let started = start(&disk);
         let adoption = started.adoption.as_ref().unwrap();
@@ -203,6 +237,19 @@ fn what_apaches_broker_cut_does_not_come_back() {
         assert!(adoption.cut.is_some());
         assert_eq!(range(&summary(&started.state), "a 0"), "(0, 39)", "{by_queue}");
     }
+}
+
+/// It came back if that broker was stopped before it stored anything there: it is not older than what it kept.
+#[test]
+fn what_apaches_broker_cut_does_not_come_back_if_it_stored_nothing_afterwards() {
+    let disk = FaultDisk::default();
+    let mut apache = directory(&disk);
+    (0..3).for_each(|_| apache.put("a", 0, 900));
+    disk.sync_all(dir()).unwrap();
+    let cut = apache.places[202];
+    damage(&disk, cut + 300, &[1]);
+    let found = start(&disk).adoption.unwrap().found;
+    assert_eq!((found.records, found.end.0, found.lost), (202, cut, Vec::new()));
 }
 
 /// A clock that was set back makes later records look like such ones; but queues name them.
@@ -220,4 +267,21 @@ fn what_a_queue_names_is_there_whatever_its_time() {
     let found = start(&disk).adoption.unwrap().found;
     let expected = (apache.places[damaged], apache.places[damaged + 1]);
     assert_eq!((ranges(&found.lost), found.records), (vec![expected], 207));
+}
+
+/// Of queues in a RocksDB nothing was read here, and only the time told.
+#[test]
+fn what_a_queue_in_a_rocksdb_names_is_there_whatever_its_time() {
+    let disk = FaultDisk::default();
+    let mut apache = Apache::new(&disk, 0, 1_000_000);
+    (0..6).for_each(|i| apache.put("a", i % 2, 900));
+    apache.time = 500_000;
+    (0..6).for_each(|i| apache.put("a", i % 2, 900));
+    apache.leave(&[("a", 2)], "", "");
+    let [.., before, last] = apache.places[..] else { unreachable!() };
+    rocksdb::write_ends(&disk, "a", &[(0, before, 5), (1, last, 5)]);
+    damage(&disk, apache.places[5], &[1]);
+    let found = start(&disk).adoption.unwrap().found;
+    let expected = (apache.places[5], apache.places[6]);
+    assert_eq!((ranges(&found.lost), found.records, found.end.0), (vec![expected], 11, apache.at));
 }

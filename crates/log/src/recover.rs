@@ -113,6 +113,16 @@ pub enum RecoverError {
     RecordTooLarge { at: PhysicalOffset, size: usize },
 }
 
+impl RecoverError {
+    /// The operating system's error behind this one, if there is one.
+    pub fn io(&self) -> Option<&io::Error> {
+        match self {
+            RecoverError::Io { source, .. } | RecoverError::SetAside { source, .. } => Some(source),
+            RecoverError::Newer(_) | RecoverError::RecordTooLarge { .. } => None,
+        }
+    }
+}
+
 pub(crate) fn failed(what: impl Into<String>) -> impl FnOnce(io::Error) -> RecoverError {
     let what = what.into();
     move |source| RecoverError::Io { what, source }

@@ -44,7 +44,8 @@ pub const SIZE_MIN: usize = 91;
 /// Position of the physical offset in a record.
 pub const PHYSICAL_OFFSET_AT: usize = 28;
 
-const MASK_CRC: u32 = 0x7FFF_FFFF;
+/// The bits of a body's CRC that are stored.
+pub const MASK_CRC: u32 = 0x7FFF_FFFF;
 
 /// Bits of a record's sysFlag.
 pub mod sys_flag {

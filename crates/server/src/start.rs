@@ -81,13 +81,10 @@ impl StartError {
     pub fn io(&self) -> Option<&io::Error> {
         match self {
             StartError::Identity(IdentityError::Io { source, .. })
-            | StartError::Recover(RecoverError::Io { source, .. })
-            | StartError::Recover(RecoverError::SetAside { source, .. })
             | StartError::Keeper(KeeperError::Io { source, .. })
             | StartError::Adopt(AdoptError::Io(source))
-            | StartError::Adopt(AdoptError::Log(RecoverError::Io { source, .. }))
-            | StartError::Adopt(AdoptError::Log(RecoverError::SetAside { source, .. }))
             | StartError::Io { source, .. } => Some(source),
+            StartError::Recover(why) | StartError::Adopt(AdoptError::Log(why)) => why.io(),
             _ => None,
         }
     }

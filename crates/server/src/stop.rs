@@ -30,18 +30,37 @@ pub enum StopError {
     )]
     Failed,
     #[error(
-        "stopped, everything acknowledged is on the disk; but what Apache's broker needs beside it cannot be written: {why}. Kerolox keeps the directory and can start on it again. For that broker {}, and run kerolox log hand-over {}",
-        what_to_do(why), dir.display()
+        "stopped, everything acknowledged is on the disk; but what Apache's broker needs beside it cannot be {}: {why}. Kerolox keeps the directory and can start on it again. For that broker {}, and run kerolox log hand-over {}",
+        what_failed(why), what_to_do(why), dir.display()
     )]
     NotLeft { dir: PathBuf, why: LeaveError },
 }
 
+/// The index tells what is to be written: what is wrong with it no right to write mends.
+fn is_of_index(why: &LeaveError) -> bool {
+    matches!(why, LeaveError::Ask(_)) && !why.io().is_some_and(is_full)
+}
+
+fn what_failed(why: &LeaveError) -> &'static str {
+    if is_of_index(why) { "made from the index" } else { "written" }
+}
+
+const MEND_INDEX: &str =
+    "see what kerolox log check says, make the index anew with kerolox log repair-index";
+
 fn what_to_do(why: &LeaveError) -> &'static str {
     if why.io().is_some_and(is_full) {
         "free some room"
+    } else if is_of_index(why) {
+        MEND_INDEX
     } else {
         "see to it that it can be written"
     }
+}
+
+/// Behind the reason of a hand-over that failed.
+fn advice(why: &LeaveError) -> String {
+    if is_of_index(why) { format!("; {MEND_INDEX}, and try again") } else { String::new() }
 }
 
 impl Server {
@@ -141,7 +160,7 @@ pub fn hand_over(options: &Options) -> Result<Option<leave::Amount>, HandOverErr
 pub enum HandOverError {
     #[error("{0}")]
     Start(#[from] StartError),
-    #[error("{0}")]
+    #[error("{0}{advice}", advice = advice(.0))]
     Leave(#[from] LeaveError),
     #[error(
         "{dir} has neither the guard nor the mark of a stop: start Kerolox on it once, and stop it"

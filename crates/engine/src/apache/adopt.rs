@@ -128,7 +128,13 @@ impl Adoption {
             return Err(AdoptError::Cut { end: mark.end });
         }
         let stopped = !is_there(disk, data_dir, ABORT)?;
-        let consume_queues = ConsumeQueues::open(disk, data_dir)?;
+        let in_files = !queues::are_in_rocksdb(disk, data_dir)?;
+        let (ends, named) = if in_files {
+            let queues = ConsumeQueues::open(disk, data_dir)?;
+            (queues.ends()?, queues.last_named()?)
+        } else {
+            queues::ends_in_rocksdb(disk, data_dir)?
+        };
         // An attempt that was not finished found others, perhaps.
         let earlier = files.adopted();
         let kept = || earlier.runs().iter().filter(|run| run.begin < mark.end).copied();
@@ -139,7 +145,7 @@ impl Adoption {
         let mut watcher = Watcher { written: HashSet::new(), progress };
         // That broker may have deleted more than was there.
         let from = mark.end.max(files.first().unwrap_or_default());
-        let told = Told { from, checkpoint, stopped, named: consume_queues.last_named()? };
+        let told = Told { from, checkpoint, stopped, named, named_all: in_files };
         let found = unsealed::find(files, &told, &mut watcher)?;
         let written = watcher.written;
         Adopted::check(kept().count() + found.runs.len() + 1)?;
@@ -153,12 +159,6 @@ impl Adoption {
         let adopted = Adopted::new(runs);
         adopted.write(disk, data_dir)?;
         files.set_adopted(adopted);
-        let in_files = !queues::are_in_rocksdb(disk, data_dir)?;
-        let ends = if in_files {
-            consume_queues.ends()?
-        } else {
-            queues::ends_in_rocksdb(disk, data_dir)?
-        };
         Ok(Some(Adoption {
             from,
             end,

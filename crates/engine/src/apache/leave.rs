@@ -94,7 +94,8 @@ impl LeaveError {
     pub fn io(&self) -> Option<&io::Error> {
         match self {
             LeaveError::Io(source) => Some(source),
-            _ => None,
+            LeaveError::Ask(why) => why.io(),
+            LeaveError::Far { .. } | LeaveError::Empty { .. } => None,
         }
     }
 }

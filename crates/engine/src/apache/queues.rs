@@ -83,23 +83,23 @@ impl<'a> ConsumeQueues<'a> {
         self.files.keys().map(end).collect()
     }
 
-    /// The highest position that is the last one of any queue.
-    pub fn last_named(&self) -> io::Result<PhysicalOffset> {
-        let mut last = 0;
+    /// The highest position that is the last one of any queue; `None`: no queue has an entry.
+    pub fn last_named(&self) -> io::Result<Option<PhysicalOffset>> {
+        let mut last = None;
         for queue in self.files.keys() {
             last = last.max(self.end(queue)?.1);
         }
-        Ok(PhysicalOffset(last))
+        Ok(last.map(PhysicalOffset))
     }
 
     /// A queue's next offset, and the position that its last entry names.
-    fn end(&self, queue: &Key) -> io::Result<(u64, u64)> {
+    fn end(&self, queue: &Key) -> io::Result<(u64, Option<u64>)> {
         let files = self.files.get(queue).map_or(&[][..], Vec::as_slice);
-        let Some((base, size)) = files.last() else { return Ok((0, 0)) };
+        let Some((base, size)) = files.last() else { return Ok((0, None)) };
         let file = self.file(queue, *base)?;
         let filled = first_not(size / ENTRY, |at| Ok(entry(&*file, at)?.is_there()))?;
         let last = filled.checked_sub(1).map(|at| entry(&*file, at)).transpose()?;
-        Ok((base / ENTRY + filled, last.map_or(0, |raw| raw.position)))
+        Ok((base / ENTRY + filled, last.map(|raw| raw.position)))
     }
 
     fn file(&self, (topic, queue): &Key, base: u64) -> io::Result<std::sync::Arc<dyn DiskFile>> {
@@ -150,22 +150,29 @@ pub fn are_in_rocksdb(disk: &dyn Disk, data_dir: &Path) -> io::Result<bool> {
     Ok(false)
 }
 
-/// The next offset of each queue as that RocksDB tells it: what it noted last before it was stopped or killed.
+/// The next offset of each queue as that RocksDB tells it, and the highest position that is the last one of
+/// any: what it noted last before it was stopped or killed, which need not be all.
 ///
 /// A row of its family `offset`: length of the topic (4), 1, topic, 1, `max`, 1, queue (4); position of the queue's
 /// last record (8), its offset (8).
-pub fn ends_in_rocksdb(disk: &dyn Disk, data_dir: &Path) -> io::Result<BTreeMap<Key, i64>> {
-    let mut ends = BTreeMap::new();
+pub fn ends_in_rocksdb(
+    disk: &dyn Disk,
+    data_dir: &Path,
+) -> io::Result<(BTreeMap<Key, i64>, Option<PhysicalOffset>)> {
+    let (mut ends, mut named) = (BTreeMap::new(), None);
     for name in IN_ROCKSDB {
         let Some(database) = Database::open(disk, &data_dir.join(name))? else { continue };
         for (key, value) in database.entries("offset")? {
-            if let (Some(at), Some(last)) = (last_of(&key), value.get(8..16)) {
-                let last = last.iter().fold(0, |n: i64, byte| n << 8 | i64::from(*byte));
+            let halves =
+                value.split_first_chunk().zip(value.get(8..).and_then(<[u8]>::first_chunk));
+            if let (Some(at), Some(((position, _), last))) = (last_of(&key), halves) {
+                let last = i64::from_be_bytes(*last);
                 ends.insert(at, last.saturating_add(1).clamp(0, QUEUE_OFFSET_MAX));
+                named = named.max(Some(PhysicalOffset(u64::from_be_bytes(*position))));
             }
         }
     }
-    Ok(ends)
+    Ok((ends, named))
 }
 
 fn last_of(key: &[u8]) -> Option<Key> {
@@ -341,7 +348,7 @@ mod tests {
             assert_eq!(files(&disk), names, "{min} {next}");
             let last = messages.last().filter(|last| **last == next - 1);
             let named = last.map_or(1, |last| 1000 + 100 * *last as u64);
-            assert_eq!(queues.last_named().unwrap().0, named, "{min} {next}");
+            assert_eq!(queues.last_named().unwrap(), Some(PhysicalOffset(named)), "{min} {next}");
         }
     }
 
@@ -364,6 +371,6 @@ mod tests {
         let disk = FaultDisk::default();
         let queues = ConsumeQueues::open(&disk, Path::new(DATA_DIR)).unwrap();
         assert!(queues.ends().unwrap().is_empty());
-        assert_eq!(queues.last_named().unwrap(), PhysicalOffset(0));
+        assert_eq!(queues.last_named().unwrap(), None);
     }
 }

@@ -49,14 +49,15 @@ pub(crate) struct Apache {
     pub(crate) next: BTreeMap<(String, i32), i64>,
     /// Where each record stands.
     pub(crate) places: Vec<u64>,
+    of_queues: BTreeMap<(String, i32), Vec<u64>>,
 }
 
 impl Apache {
     pub(crate) fn new(disk: &FaultDisk, at: u64, time: i64) -> Apache {
         disk.create_dir(&dir().join("commitlog")).unwrap();
         disk.create_dir(&dir().join("config")).unwrap();
-        let (disk, next, places) = (disk.clone(), BTreeMap::new(), Vec::new());
-        Apache { disk, at, time, next, places }
+        let (next, places, of_queues) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
+        Apache { disk: disk.clone(), at, time, next, places, of_queues }
     }
 
     pub(crate) fn write(&self, at: u64, bytes: &[u8]) {
@@ -90,6 +91,7 @@ impl Apache {
         *offset += 1;
         self.write(self.at, &bytes);
         self.places.push(self.at);
+        self.of_queues.entry((topic.to_owned(), queue)).or_default().push(self.at);
         self.at += bytes.len() as u64;
     }
 
@@ -129,8 +131,26 @@ impl Apache {
         self.disk.sync_all(dir()).unwrap();
     }
 
+    /// The consume queues of queues that begin at 0, but for those of the topic that is deleted.
+    pub(crate) fn queues(&self) {
+        for ((topic, queue), places) in
+            self.of_queues.iter().filter(|((topic, _), _)| topic != "gone")
+        {
+            self.queue_at(topic, *queue, places);
+        }
+    }
+
+    /// Removes the consume queues below a folder.
+    pub(crate) fn forget_queues(&self, below: &str) {
+        let dir = dir().join("consumequeue").join(below);
+        for name in self.disk.names().iter().filter(|name| name.starts_with(&dir)) {
+            self.disk.remove(name).unwrap();
+        }
+    }
+
     /// A consume queue that names where records stand.
     pub(crate) fn queue_at(&self, topic: &str, queue: i32, places: &[u64]) {
+        self.forget_queues(&format!("{topic}/{queue}"));
         let mut writer =
             QueueWriter::new(&self.disk, dir(), (topic, queue), QUEUE_FILE, 0).unwrap();
         for (offset, at) in places.iter().enumerate() {
@@ -157,5 +177,6 @@ pub(crate) fn directory(disk: &FaultDisk) -> Apache {
     apache.put("SCHEDULE_TOPIC_XXXX", 2, 100);
     apache.leave(&[("a", 4), ("b", 2), ("empty", 1)], r#""a@g":{0:12,1:7},"b@g":{0:1000}"#, "3:1");
     apache.queue_of_nothing("empty", 0, 77);
+    apache.queues();
     apache
 }

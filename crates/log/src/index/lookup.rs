@@ -71,6 +71,17 @@ pub enum AskError {
     Log(#[from] RecoverError),
 }
 
+impl AskError {
+    /// The operating system's error behind this one, if there is one.
+    pub fn io(&self) -> Option<&io::Error> {
+        match self {
+            AskError::Block(BlockError::Io(_, source)) => Some(source),
+            AskError::Block(_) => None,
+            AskError::Log(why) => why.io(),
+        }
+    }
+}
+
 /// Blocks that one look-up opens at most for more entries: a sparse queue has few in each.
 const BLOCKS_MAX: usize = 64;
 

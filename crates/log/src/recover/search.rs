@@ -21,7 +21,7 @@ pub(super) struct Pattern<'a> {
 
 /// A place with the known bytes.
 pub(super) struct Candidate<'a> {
-    file: &'a dyn DiskFile,
+    pub(super) file: &'a dyn DiskFile,
     place: u64,
     pub(super) position: PhysicalOffset,
     pub(super) head: &'a [u8],

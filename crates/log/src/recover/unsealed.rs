@@ -14,18 +14,19 @@ use std::path::Path;
 
 use kerolox_protocol::names::STATE_TOPIC;
 use kerolox_protocol::record::{
-    BLANK_SIZE, MAGIC_BLANK, MAGIC_V1, MAGIC_V2, PHYSICAL_OFFSET_AT, SIZE_MIN, View, peek,
-    sys_flag, write_blank,
+    BLANK_SIZE, MAGIC_BLANK, MAGIC_V1, MAGIC_V2, MASK_CRC, PHYSICAL_OFFSET_AT, SIZE_MIN, View,
+    peek, sys_flag, write_blank,
 };
 
 use super::search::{Pattern, search};
-use super::window::Window;
+use super::window::{READ_SIZE, Window, read_sound};
 use super::{
     Cut, LOST_MAX, Lost, RecoverError, Replay, Walk, clear_behind, failed, fill_up, rewrite,
     set_aside, stale_pages,
 };
 use crate::PhysicalOffset;
 use crate::adopted::Run;
+use crate::disk::DiskFile;
 use crate::files::Files;
 use crate::limits::RECORD_MAX;
 
@@ -85,8 +86,23 @@ pub struct Told {
     pub checkpoint: i64,
     /// It was stopped, so that all were.
     pub stopped: bool,
-    /// The highest position that one of its queues names.
-    pub named: PhysicalOffset,
+    /// The highest position that one of its queues names, if any names one.
+    pub named: Option<PhysicalOffset>,
+    /// The queues name all records if it was stopped.
+    pub named_all: bool,
+}
+
+impl Told {
+    /// Whether a record behind damage is one of the log, where those before it are up to `time`. Behind the end
+    /// that broker leaves what it had cut once: records that no queue names, and that are, but for a cut after
+    /// which nothing was stored, older than those before the end.
+    fn is_live(&self, record: &View<'_>, time: i64) -> bool {
+        match self.named {
+            Some(named) if record.physical_offset <= named.0 => true,
+            Some(_) if self.stopped && self.named_all => false,
+            _ => record.store_timestamp >= time,
+        }
+    }
 }
 
 /// Sees what is found.
@@ -99,7 +115,7 @@ pub trait Watch {
 
 /// Finds what Apache's broker wrote. Changes nothing.
 pub fn find(files: &Files, told: &Told, watch: &mut dyn Watch) -> Result<Found, RecoverError> {
-    let &Told { from, checkpoint, stopped, named } = told;
+    let &Told { from, checkpoint, stopped, .. } = told;
     let mut window = Window::new(files, from);
     let mut found =
         Found { runs: Vec::new(), end: from, synced: from, records: 0, lost: Vec::new() };
@@ -113,7 +129,9 @@ pub fn find(files: &Files, told: &Told, watch: &mut dyn Watch) -> Result<Found, 
         let stored = match next(files, &mut window, at)? {
             Next::Record(record) => {
                 let size = record.bytes.len();
-                refuse_too_large(at, size)?;
+                if size > RECORD_MAX {
+                    return Err(RecoverError::RecordTooLarge { at, size });
+                }
                 watch.record(&record);
                 Some((record.store_timestamp, size))
             }
@@ -126,8 +144,10 @@ pub fn find(files: &Files, told: &Told, watch: &mut dyn Watch) -> Result<Found, 
                 None
             }
             Next::Bad => {
-                let head = window.bytes(at, HEAD_SIZE)?;
-                refuse_too_large(at, head.and_then(|head| size_of(head, at)).unwrap_or(0))?;
+                let head = window.bytes(at, HEAD_SIZE)?.and_then(|bytes| Head::of(bytes, at));
+                if let (Some(head), Some((file, place))) = (head, files.at(at)) {
+                    head.refuse_too_large(&*file, place, at)?;
+                }
                 None
             }
         };
@@ -142,13 +162,9 @@ pub fn find(files: &Files, told: &Told, watch: &mut dyn Watch) -> Result<Found, 
         }
         let proven = stopped || time < checkpoint;
         let behind = if proven {
-            // Behind the end that broker leaves what it had cut once: records that no queue names, and that
-            // are older than those before the end.
-            let is_live = |record: &View<'_>| {
-                record.physical_offset <= named.0 || record.store_timestamp >= time
-            };
+            let is_live = |record: &View<'_>| told.is_live(record, time);
             let to_the_end = PhysicalOffset(u64::MAX);
-            next_record(files, framed.unwrap_or(at.plus(1)), to_the_end, &is_live)?
+            next_record(files, framed.unwrap_or(at.plus(1)), to_the_end, Some(&is_live))?
         } else {
             None
         };
@@ -169,24 +185,65 @@ pub fn find(files: &Files, told: &Told, watch: &mut dyn Watch) -> Result<Found, 
 /// Bytes of a record up to its body.
 const HEAD_SIZE: usize = 112;
 
-/// The size that a record's first bytes tell, if they agree with each other and with its place.
-fn size_of(head: &[u8], at: PhysicalOffset) -> Option<usize> {
-    let (size, magic) = peek(head)?;
-    let word = |at: usize| head.get(at..)?.first_chunk().map(|b| u32::from_be_bytes(*b));
-    let place = head.get(PHYSICAL_OFFSET_AT..)?.first_chunk().map(|b| u64::from_be_bytes(*b));
-    let sys_flag = word(36)? as i32;
-    let hosts = [sys_flag::BORN_HOST_V6, sys_flag::STORE_HOST_V6];
-    let longer = hosts.iter().filter(|bit| sys_flag & **bit != 0).count() * 12;
-    // Topic and properties are all that stands behind the body.
-    let rest = size.checked_sub(word(84 + longer)?)? as usize;
-    let agrees = (SIZE_MIN..SIZE_MIN + longer + (64 << 10)).contains(&rest);
-    let is_record = magic == MAGIC_V1 || magic == MAGIC_V2;
-    (is_record && place == Some(at.0) && agrees).then_some(size as usize)
+/// What a record's first bytes tell.
+struct Head {
+    /// Of the record.
+    size: usize,
+    body_at: u64,
+    body_size: usize,
+    body_crc: u32,
 }
 
-/// A record that is larger than any that this release can serve must not pass for damage.
-fn refuse_too_large(at: PhysicalOffset, size: usize) -> Result<(), RecoverError> {
-    if size <= RECORD_MAX { Ok(()) } else { Err(RecoverError::RecordTooLarge { at, size }) }
+impl Head {
+    /// `None`: they do not agree with each other, or with their place.
+    fn of(bytes: &[u8], at: PhysicalOffset) -> Option<Head> {
+        let (size, magic) = peek(bytes)?;
+        let word = |at: usize| bytes.get(at..)?.first_chunk().map(|b| u32::from_be_bytes(*b));
+        let place = bytes.get(PHYSICAL_OFFSET_AT..)?.first_chunk().map(|b| u64::from_be_bytes(*b));
+        let sys_flag = word(36)? as i32;
+        let hosts = [sys_flag::BORN_HOST_V6, sys_flag::STORE_HOST_V6];
+        let longer = hosts.iter().filter(|bit| sys_flag & **bit != 0).count() * 12;
+        let body_size = word(84 + longer)?;
+        // Topic and properties are all that stands behind the body.
+        let rest = size.checked_sub(body_size)? as usize;
+        let agrees = (SIZE_MIN..SIZE_MIN + longer + (64 << 10)).contains(&rest);
+        let is_record = magic == MAGIC_V1 || magic == MAGIC_V2;
+        (is_record && place == Some(at.0) && agrees).then_some(Head {
+            size: size as usize,
+            body_at: 88 + longer as u64,
+            body_size: body_size as usize,
+            body_crc: word(8)?,
+        })
+    }
+
+    /// A record that is larger than any that this release can serve must not pass for damage. But what has
+    /// not the body that it names is none: a message may hold any such head.
+    fn refuse_too_large(
+        &self,
+        file: &dyn DiskFile,
+        place: u64,
+        at: PhysicalOffset,
+    ) -> Result<(), RecoverError> {
+        if self.size <= RECORD_MAX {
+            return Ok(());
+        }
+        let mut crc = crc32fast::Hasher::new();
+        let mut piece = vec![0; READ_SIZE];
+        let mut done = 0;
+        while done < self.body_size {
+            let want = READ_SIZE.min(self.body_size - done);
+            let (read, _) =
+                read_sound(file, &mut piece[..want], place + self.body_at + done as u64)
+                    .map_err(failed(format!("reading the log at {at}")))?;
+            if read < want {
+                return Ok(());
+            }
+            crc.update(&piece[..want]);
+            done += want;
+        }
+        let is_sound = crc.finalize() & MASK_CRC == self.body_crc;
+        if is_sound { Err(RecoverError::RecordTooLarge { at, size: self.size }) } else { Ok(()) }
+    }
 }
 
 fn lose(lost: &mut Vec<Lost>, begin: PhysicalOffset, end: PhysicalOffset, what: &'static str) {
@@ -199,11 +256,13 @@ fn lose(lost: &mut Vec<Lost>, begin: PhysicalOffset, end: PhysicalOffset, what: 
 ///
 /// A message may hold bytes like those of a record, but not of one that names the place where they come to
 /// stand. Whoever tries to make such ones cannot make this slow: of a file, no more bytes are looked at than it has.
+///
+/// `is_live`: of a take-over. `None`: all of a run is, and none of it is too large.
 fn next_record(
     files: &Files,
     from: PhysicalOffset,
     until: PhysicalOffset,
-    is_live: &dyn Fn(&View<'_>) -> bool,
+    is_live: Option<&dyn Fn(&View<'_>) -> bool>,
 ) -> Result<Option<PhysicalOffset>, RecoverError> {
     let file_size = files.file_size();
     // Nothing before is looked at.
@@ -219,7 +278,7 @@ fn next_record(
         if at < skip {
             return Ok(None);
         }
-        let Some(size) = size_of(found.head, at) else {
+        let Some(head) = Head::of(found.head, at) else {
             let room = file_size - place;
             // What stands behind a blank was cut once.
             if is_blank(found.head, room) {
@@ -227,14 +286,25 @@ fn next_record(
             }
             return Ok(None);
         };
-        refuse_too_large(at, size)?;
+        let size = head.size;
+        // No record reaches into the next file.
+        let fits = size as u64 <= file_size - place;
+        if !fits || (size > RECORD_MAX && is_live.is_none()) {
+            return Ok(None);
+        }
         looked_at += size as u64;
         if looked_at > file_size {
             return Ok(None);
         }
+        if size > RECORD_MAX {
+            head.refuse_too_large(found.file, place, at)?;
+            return Ok(None);
+        }
         let Some(bytes) = found.bytes(size)? else { return Ok(None) };
         match View::parse(&bytes) {
-            Ok(record) if record.has_sound_body() && is_live(&record) => Ok(Some(at)),
+            Ok(record) if record.has_sound_body() && is_live.is_none_or(|is| is(&record)) => {
+                Ok(Some(at))
+            }
             // Its frame is whole.
             Ok(_) => {
                 skip = at.plus(size as u64);
@@ -325,7 +395,7 @@ impl Walk<'_> {
                     let file_size = self.files.file_size();
                     let file_end = PhysicalOffset((at.0 / file_size + 1) * file_size);
                     let until = file_end.min(run.end);
-                    next_record(self.files, at.plus(1), until, &|_| true)?.unwrap_or(file_end)
+                    next_record(self.files, at.plus(1), until, None)?.unwrap_or(file_end)
                 }
             };
             let behind = behind.min(run.end);
