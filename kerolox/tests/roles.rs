@@ -7,7 +7,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::call::{ask, granted, make_topic, put, refused, tell};
-use common::{Folder, Launch, Server};
+use common::{Folder, Launch, Server, http};
 use kerolox_client::Connection;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -111,6 +111,31 @@ async fn a_name_server_that_comes_back_is_told_again() {
 }
 
 #[tokio::test]
+async fn a_lost_name_server_is_noticed_at_once_and_told_when_it_is_back() {
+    let (folder, of_names) = (Folder::new(), Folder::new());
+    let names = namesrv(&of_names, 0);
+    let port = names.ports.namesrv;
+    // The period is half a minute: nothing below may wait for it.
+    let broker = broker(&folder, "a", &names.address(port), &[]);
+    put(&connect(&broker, broker.ports.broker).await, "t", 0, "x").await;
+    until(&connect(&names, port).await, "t", &[("a", 6)]).await;
+    assert_eq!(broker.metric("kerolox_name_server_registered"), 1);
+    names.kill();
+    let begin = Instant::now();
+    broker.wait_for_log("the connection to the name server ended").await;
+    assert_eq!(broker.metric("kerolox_name_server_registered"), 0);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let names = namesrv(&of_names, port);
+    until(&connect(&names, port).await, "t", &[("a", 6)]).await;
+    assert!(begin.elapsed() < Duration::from_secs(15), "{:?}", begin.elapsed());
+    let log = broker.log();
+    let lines = log.lines().filter(|line| line.contains("name_server"));
+    assert!(lines.count() <= 4, "a line for each attempt?\n{log}");
+    broker.stop();
+    names.stop();
+}
+
+#[tokio::test]
 async fn a_server_tells_others_beside_its_own_name_server() {
     let (folder, of_names) = (Folder::new(), Folder::new());
     let names = namesrv(&of_names, 0);
@@ -175,7 +200,11 @@ async fn a_stop_does_not_wait_for_a_name_server_that_hangs() {
     let folder = Folder::new();
     // It accepts, and never answers.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let broker = broker(&folder, "a", &silent.local_addr().unwrap().to_string(), &[]);
+    let address = silent.local_addr().unwrap().to_string();
+    let broker = broker(&folder, "a", &address, &[]);
+    let metrics = http::get(broker.ports.http, "/metrics").body;
+    let mut rows = metrics.lines().filter(|line| line.contains(&address));
+    assert!(rows.next().is_some_and(|row| row.ends_with(" 0")), "{metrics}");
     tokio::time::sleep(Duration::from_millis(200)).await;
     let ended = broker.stop();
     assert!(ended.took < Duration::from_secs(5), "{:?}", ended.took);
