@@ -115,9 +115,8 @@ pub(crate) fn configure(given: &Given<'_>) -> Result<Configured, String> {
         proxy: of_broker(|broker| broker.proxy_port).unwrap_or(8080),
         http: port(common.http_port).unwrap_or(8088),
     };
-    let host = values.given("brokerIP1").map(|host| host.text.as_str());
     let advertised = given.broker.map_or(&[][..], |broker| &broker.advertise);
-    let advertise = advertise::parse(advertised, host)?;
+    let advertise = advertise::parse(advertised, values.given("brokerIP1"))?;
     let strict = values.flag("kerolox.strict");
     let options = Options::new(roles, ports, advertise, values)?;
     if let Durability::Async { interval_ms } = options.durability {
