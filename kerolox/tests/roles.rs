@@ -136,6 +136,40 @@ async fn a_lost_name_server_is_noticed_at_once_and_told_when_it_is_back() {
 }
 
 #[tokio::test]
+async fn two_brokers_of_one_name_are_told_of_once() {
+    let folders: Vec<Folder> = (0..4).map(|_| Folder::new()).collect();
+    let names = namesrv(&folders[0], 0);
+    let address = names.address(names.ports.namesrv);
+    let a = broker(&folders[1], "a", &address, &["--set", "registerNameServerPeriod=1000"]);
+    a.wait_for_log("the broker is registered").await;
+    let b = broker(&folders[2], "a", &address, &["--set", "registerNameServerPeriod=1000"]);
+    let said = "two brokers with the same name and id";
+    names.wait_for_log(said).await;
+    // Each has registered again.
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    let log = names.log();
+    let lines: Vec<_> = log.lines().filter(|line| line.contains(said)).collect();
+    assert_eq!(lines.len(), 1, "{log}");
+    assert!(lines[0].contains(&a.broker()) && lines[0].contains(&b.broker()), "{log}");
+    // Whoever did not name it is warned at the start.
+    let by_default = "give each a brokerName of its own";
+    assert!(!a.log().contains(by_default), "{}", a.log());
+    let unnamed = Launch::of("broker", &folders[3])
+        .args(&["--broker-port=0", "--grpc-port=0", "--proxy-port=0", "--http-port=0"])
+        .args(&["--set", &format!("namesrvAddr={address}")])
+        .data_dir(&folders[3].data())
+        .start();
+    let log = unnamed.log();
+    assert!(log.contains(by_default) && log.contains("broker-a"), "{log}");
+    // The name server knows what it was told, whatever address a client reached it at.
+    let dial = "clients are told to dial 127.0.0.1, where this broker listens";
+    assert!(log.contains(dial), "{log}");
+    for server in [unnamed, a, b, names] {
+        server.stop();
+    }
+}
+
+#[tokio::test]
 async fn a_server_tells_others_beside_its_own_name_server() {
     let (folder, of_names) = (Folder::new(), Folder::new());
     let names = namesrv(&of_names, 0);
