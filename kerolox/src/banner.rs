@@ -81,7 +81,14 @@ fn show_addresses(options: &Options) {
     let fixed = options.advertise.broker.as_ref();
     match fixed {
         Some(address) => info!("clients are told to dial {address}"),
-        None => info!("clients are told to dial the address at which they reached the name server"),
+        None if options.roles.names => {
+            info!("clients are told to dial the address at which they reached the name server");
+        }
+        // Another name server hands out what it was told.
+        None if options.listen.is_unspecified() => info!(
+            "clients are told to dial the address from which this broker reaches their name server"
+        ),
+        None => info!("clients are told to dial {}, where this broker listens", options.listen),
     }
     if fixed.is_none() && options.listen.is_unspecified() {
         warn!(

@@ -139,6 +139,30 @@ fn what_clients_cannot_dial_is_not_advertised() {
     refused(&folder, "server --advertise 10.0.0.1 --advertise 10.0.0.2", first);
     let first = "--advertise grpc=b:2: a:1 was given for the same already";
     refused(&folder, "server --advertise grpc=a:1,10.0.0.1,grpc=b:2", first);
+    let any = "which stands for every address of a machine";
+    for advertised in ["0.0.0.0", "::", "broker=[::]:1", "grpc=0.0.0.0:1", "::ffff:0.0.0.0"] {
+        refused(&folder, &format!("broker --advertise {advertised}"), any);
+    }
+    refused(&folder, "broker --set brokerIP1=0.0.0.0", any);
+}
+
+/// All of them were blamed on `--advertise`.
+#[test]
+fn a_name_without_an_address_is_blamed_on_where_it_was_given() {
+    let folder = Folder::new();
+    std::fs::write(folder.join("b.conf"), "\nbrokerIP1=nosuch.invalid\n").unwrap();
+    let why = |place: &str| format!("{place}: the name \"nosuch.invalid\" cannot be resolved here");
+    refused(&folder, "broker -c b.conf", &why("b.conf:2: brokerIP1=nosuch.invalid"));
+    refused(&folder, "broker --advertise nosuch.invalid", &why("--advertise nosuch.invalid"));
+    let set = "broker --set brokerIP1=nosuch.invalid";
+    refused(&folder, set, &why("--set: brokerIP1=nosuch.invalid"));
+    for (variable, place) in [
+        ("KEROLOX_BROKER_IP1", "KEROLOX_BROKER_IP1: brokerIP1=nosuch.invalid"),
+        ("KEROLOX_ADVERTISE", "KEROLOX_ADVERTISE nosuch.invalid"),
+    ] {
+        let value = [(variable, OsStr::new("nosuch.invalid"))];
+        check(&folder, &[OsStr::new("broker")], &value, 2, &why(place));
+    }
 }
 
 /// What was told had no brackets, so its last part was taken for the port.

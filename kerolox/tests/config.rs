@@ -53,6 +53,8 @@ async fn a_change_takes_effect_at_once_and_holds_after_a_kill() {
         put(connection, "t", 0, "y").await;
         let other = connection.send(&message("other", 0), Bytes::from_static(b"x")).await;
         assert_eq!(other.unwrap_err().refused_with(), Some(17));
+        let reply = ask(connection, 105, &[("topic", "other")]).await;
+        refused(&reply, 17, "Topics are not created by sending (autoCreateTopicEnable=false)");
         assert_eq!(value(connection, GET, "maxMessageSize").await.unwrap(), "100");
         assert_eq!(value(connection, GET, "autoCreateTopicEnable").await.unwrap(), "false");
     };

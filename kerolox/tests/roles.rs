@@ -7,7 +7,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::call::{ask, granted, make_topic, put, refused, tell};
-use common::{Folder, Launch, Server};
+use common::{Folder, Launch, Server, http};
 use kerolox_client::Connection;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -111,6 +111,65 @@ async fn a_name_server_that_comes_back_is_told_again() {
 }
 
 #[tokio::test]
+async fn a_lost_name_server_is_noticed_at_once_and_told_when_it_is_back() {
+    let (folder, of_names) = (Folder::new(), Folder::new());
+    let names = namesrv(&of_names, 0);
+    let port = names.ports.namesrv;
+    // The period is half a minute: nothing below may wait for it.
+    let broker = broker(&folder, "a", &names.address(port), &[]);
+    put(&connect(&broker, broker.ports.broker).await, "t", 0, "x").await;
+    until(&connect(&names, port).await, "t", &[("a", 6)]).await;
+    assert_eq!(broker.metric("kerolox_name_server_registered"), 1);
+    names.kill();
+    let begin = Instant::now();
+    broker.wait_for_log("the connection to the name server ended").await;
+    assert_eq!(broker.metric("kerolox_name_server_registered"), 0);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let names = namesrv(&of_names, port);
+    until(&connect(&names, port).await, "t", &[("a", 6)]).await;
+    assert!(begin.elapsed() < Duration::from_secs(15), "{:?}", begin.elapsed());
+    let log = broker.log();
+    let lines = log.lines().filter(|line| line.contains("name_server"));
+    assert!(lines.count() <= 4, "a line for each attempt?\n{log}");
+    broker.stop();
+    names.stop();
+}
+
+#[tokio::test]
+async fn two_brokers_of_one_name_are_told_of_once() {
+    let folders: Vec<Folder> = (0..4).map(|_| Folder::new()).collect();
+    let names = namesrv(&folders[0], 0);
+    let address = names.address(names.ports.namesrv);
+    let a = broker(&folders[1], "a", &address, &["--set", "registerNameServerPeriod=1000"]);
+    a.wait_for_log("the broker is registered").await;
+    let b = broker(&folders[2], "a", &address, &["--set", "registerNameServerPeriod=1000"]);
+    let said = "two brokers with the same name and id";
+    names.wait_for_log(said).await;
+    // Each has registered again.
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    let log = names.log();
+    let lines: Vec<_> = log.lines().filter(|line| line.contains(said)).collect();
+    assert_eq!(lines.len(), 1, "{log}");
+    assert!(lines[0].contains(&a.broker()) && lines[0].contains(&b.broker()), "{log}");
+    // Whoever did not name it is warned at the start.
+    let by_default = "give each a brokerName of its own";
+    assert!(!a.log().contains(by_default), "{}", a.log());
+    let unnamed = Launch::of("broker", &folders[3])
+        .args(&["--broker-port=0", "--grpc-port=0", "--proxy-port=0", "--http-port=0"])
+        .args(&["--set", &format!("namesrvAddr={address}")])
+        .data_dir(&folders[3].data())
+        .start();
+    let log = unnamed.log();
+    assert!(log.contains(by_default) && log.contains("broker-a"), "{log}");
+    // The name server knows what it was told, whatever address a client reached it at.
+    let dial = "clients are told to dial 127.0.0.1, where this broker listens";
+    assert!(log.contains(dial), "{log}");
+    for server in [unnamed, a, b, names] {
+        server.stop();
+    }
+}
+
+#[tokio::test]
 async fn a_server_tells_others_beside_its_own_name_server() {
     let (folder, of_names) = (Folder::new(), Folder::new());
     let names = namesrv(&of_names, 0);
@@ -175,7 +234,11 @@ async fn a_stop_does_not_wait_for_a_name_server_that_hangs() {
     let folder = Folder::new();
     // It accepts, and never answers.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let broker = broker(&folder, "a", &silent.local_addr().unwrap().to_string(), &[]);
+    let address = silent.local_addr().unwrap().to_string();
+    let broker = broker(&folder, "a", &address, &[]);
+    let metrics = http::get(broker.ports.http, "/metrics").body;
+    let mut rows = metrics.lines().filter(|line| line.contains(&address));
+    assert!(rows.next().is_some_and(|row| row.ends_with(" 0")), "{metrics}");
     tokio::time::sleep(Duration::from_millis(200)).await;
     let ended = broker.stop();
     assert!(ended.took < Duration::from_secs(5), "{:?}", ended.took);

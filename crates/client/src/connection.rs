@@ -145,6 +145,12 @@ impl Connection {
         self.shared.pending().closed.is_some()
     }
 
+    /// Waits until the connection has ended.
+    pub async fn ended(&self) {
+        // Its task holds the other end.
+        self.outbox.closed().await;
+    }
+
     /// Sends a request and waits for its reply, whatever its code.
     pub async fn call(
         &self,

@@ -1,6 +1,8 @@
 //! What brokers of other processes say of themselves: 103, 104, 217, 322, 904. In: registrations
 //! and heartbeats. Out: the table changed; to a slave, where its master is.
 
+use std::sync::Arc;
+
 use kerolox_protocol::names::{DERIVED_TOPIC_LENGTH_MAX, STATE_TOPIC};
 use kerolox_protocol::remoting::admin::DataVersion;
 use kerolox_protocol::remoting::codes::response;
@@ -15,7 +17,7 @@ use crate::limits;
 use crate::names::{Answer, Caller, Names};
 use crate::registration::Registration;
 use crate::suggest::excerpt;
-use crate::table::{Advertised, Lease, MASTER_ID, Queues, Replica};
+use crate::table::{Advertised, Lease, MASTER_ID, Queues, Replica, Rival};
 
 /// The `MQVersion` (5.0.0) from which on a slave's topics count while there is no master.
 const SLAVE_TOPICS_VERSION: i32 = 413;
@@ -44,6 +46,19 @@ impl Names {
         let former: Vec<i64> = broker.replicas.iter().filter_map(elsewhere).collect();
 
         let known = broker.replicas.get(&id);
+        let displaced = known.and_then(|known| displaced(known, address, caller));
+        if let (Some(known), Some(other)) = (known, &displaced)
+            && known.displaced.as_deref() != Some(address)
+            && !known.registered_at(address)
+        {
+            self.rival = Some(Rival {
+                cluster: broker.cluster.to_string(),
+                broker_name: name.to_owned(),
+                broker_id: id,
+                address: address.to_owned(),
+                other: other.to_string(),
+            });
+        }
         let unchanged = known.is_some_and(|r| r.registered_at(address) && r.version == version);
         let timeout_ms = header.heartbeat_timeout_millis.and_then(|ms| u64::try_from(ms).ok());
         let lease = Lease {
@@ -57,7 +72,7 @@ impl Names {
         self.table.put_replica(
             name,
             id,
-            Replica { address, ha_address, version, lease: Some(lease) },
+            Replica { address, ha_address, version, lease: Some(lease), displaced },
         );
         for id in former {
             self.table.remove_replica(name, id);
@@ -268,6 +283,19 @@ impl Names {
     }
 }
 
+/// Whose place a registration takes: the other one's address, as long as that is connected.
+fn displaced(known: &Replica, address: &str, caller: &Caller) -> Option<Arc<str>> {
+    if known.registered_at(address) {
+        return known.displaced.clone();
+    }
+    // A broker that moves says so over the same connection, or has lost the one before.
+    let other = known.lease.filter(|lease| lease.connection != caller.connection);
+    match (&known.address, other) {
+        (Advertised::Fixed(address), Some(_)) => Some(address.clone()),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use expect_test::expect;
@@ -354,6 +382,31 @@ mod tests {
         assert_eq!((server.route("t"), server.route("u")), ("local/6".into(), "none".into()));
         assert_eq!(server.names.connection_closed(1), [departed("local", 1, 1)]);
         assert_eq!(server.route("t"), "local/6");
+    }
+
+    #[test]
+    fn two_brokers_that_call_themselves_the_same_are_told_of_once() {
+        let mut server = Server::new(Options::default());
+        let register = |server: &mut Server, address: &str, connection: u64| {
+            server.caller.connection = connection;
+            let fields = [
+                ("brokerName", "a"),
+                ("brokerAddr", address),
+                ("clusterName", "C"),
+                ("brokerId", "0"),
+            ];
+            assert_eq!(server.ask(103, &fields, registration(1, "").as_bytes()), "0");
+            server.names.take_rival().map(|rival| format!("{} {}", rival.other, rival.address))
+        };
+        assert_eq!(register(&mut server, "x:1", 1), None);
+        assert_eq!(register(&mut server, "x:2", 1), None, "it moved");
+        assert_eq!(register(&mut server, "y:1", 2).as_deref(), Some("x:2 y:1"));
+        for (address, connection) in [("y:1", 2), ("x:2", 1), ("y:1", 2), ("x:2", 1)] {
+            assert_eq!(register(&mut server, address, connection), None);
+        }
+        assert_eq!(register(&mut server, "z:1", 3).as_deref(), Some("x:2 z:1"));
+        server.names.connection_closed(3);
+        assert_eq!(register(&mut server, "x:3", 4), None, "the one before is gone");
     }
 
     #[test]

@@ -40,4 +40,4 @@ pub use kv::KvChange;
 pub use names::{Answer, Caller, LocalBroker, Names, Options};
 pub use registration::Registration;
 pub use request::{DecodeError, Request};
-pub use table::{Advertised, Departed};
+pub use table::{Advertised, Departed, Rival};

@@ -10,7 +10,7 @@ use kerolox_protocol::remoting::reply::Reply;
 
 use crate::kv::{Kv, KvChange};
 use crate::request::Request;
-use crate::table::{Advertised, Departed, Queues, Replica, Table};
+use crate::table::{Advertised, Departed, Queues, Replica, Rival, Table};
 
 /// Settings, named as in Apache's `namesrv.conf` where that has them.
 #[derive(Debug, Clone)]
@@ -26,6 +26,8 @@ pub struct Options {
     pub list_all_topics: bool,
     /// `enableTopicList`: 224 and 311 to 313 are answered.
     pub list_topics: bool,
+    /// `autoCreateTopicEnable` of the broker in this process; what others do shows in their topics.
+    pub local_auto_create: bool,
     /// `deleteTopicWithBrokerRegistration`: topics that a whole registration does not name are removed.
     pub delete_with_registration: bool,
     /// Until this time (ms since 1970) routes are refused (`needWaitForService`).
@@ -40,6 +42,7 @@ impl Default for Options {
             return_order_topics: true,
             list_all_topics: true,
             list_topics: true,
+            local_auto_create: true,
             delete_with_registration: false,
             no_routes_before_ms: 0,
         }
@@ -100,12 +103,14 @@ pub struct Names {
     pub(crate) kv: Kv,
     /// Name and id of the broker in this process.
     local: Option<(String, i64)>,
+    /// What the last registration showed.
+    pub(crate) rival: Option<Rival>,
 }
 
 impl Names {
     /// A name server that knows nothing yet.
     pub fn new(options: Options) -> Names {
-        Names { options, table: Table::default(), kv: Kv::default(), local: None }
+        Names { options, table: Table::default(), kv: Kv::default(), local: None, rival: None }
     }
 
     /// Enters the broker in the same process. It never expires, and no request can remove it.
@@ -200,6 +205,12 @@ impl Names {
             Request::AddWritePerm { broker } => self.add_write_perm(&broker),
         };
         (answer, None)
+    }
+
+    /// Whether the last request was the registration of a broker that calls itself like another. It is told
+    /// once of two.
+    pub fn take_rival(&mut self) -> Option<Rival> {
+        self.rival.take()
     }
 
     /// Takes up a change that the caller's log holds. At start, before the first request.

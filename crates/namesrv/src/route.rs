@@ -15,8 +15,10 @@ impl Names {
         let Some(mut route) = self.table.brokers().route(&topic, caller.local_ip) else {
             // The remark looks at all topics.
             let brokers = self.table.brokers().clone();
+            let never = self.local_name().filter(|_| !self.options.local_auto_create);
+            let never = never.map(str::to_owned);
             return Answer::later(move || {
-                let remark = suggest::unknown_topic(&topic, &brokers);
+                let remark = suggest::unknown_topic(&topic, &brokers, never.as_deref());
                 Reply::refuse(response::TOPIC_NOT_EXIST, remark)
             });
         };
@@ -98,6 +100,20 @@ mod tests {
             assert_eq!(reply.contains(r#""orderTopicConf":"a:4""#), order_message_enable);
             assert!(!server.ask(105, &[("topic", "u")], b"").contains("orderTopicConf"));
         }
+    }
+
+    #[test]
+    fn the_local_brokers_switch_counts_more_than_its_topics() {
+        let mut server = Server::with_local(Advertised::Fixed("host:1".into()));
+        server.names.publish_topic(&topic("TBW102"));
+        let asked = [("topic", "new")];
+        let on = "The first message sent to it creates it (autoCreateTopicEnable=true)";
+        let off = "Topics are not created by sending (autoCreateTopicEnable=false)";
+        assert!(server.ask(105, &asked, b"").contains(on));
+        server.names.set_options(Options { local_auto_create: false, ..Options::default() });
+        assert!(server.ask(105, &asked, b"").contains(off));
+        server.register("other", 0, 1, "TBW102:7 x:6");
+        assert!(server.ask(105, &asked, b"").contains(on));
     }
 
     #[test]

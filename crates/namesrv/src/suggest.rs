@@ -14,8 +14,9 @@ use crate::table::Brokers;
 /// Broker names and similar topics that are listed at most.
 const LISTED_MAX: usize = 5;
 
-/// The remark of code 17.
-pub(crate) fn unknown_topic(whole: &str, brokers: &Brokers) -> String {
+/// The remark of code 17. `never`: the broker that creates no topics although it has the one after which they
+/// are made, which stays when creation is switched off.
+pub(crate) fn unknown_topic(whole: &str, brokers: &Brokers, never: Option<&str>) -> String {
     let topic = excerpt(whole);
     let mut remark = format!("No topic route info in name server for the topic: {topic}\n");
     let Some((_, first)) = brokers.iter().next() else {
@@ -37,9 +38,10 @@ pub(crate) fn unknown_topic(whole: &str, brokers: &Brokers) -> String {
     } else {
         remark.push('.');
     }
+    let creates = |name: &str| never != Some(name) && brokers.has(name, AUTO_CREATE_TOPIC);
     if let Some(why) = not_made_by_users(whole) {
         remark.push_str(why);
-    } else if brokers.iter().any(|(_, broker)| broker.topics().contains_key(AUTO_CREATE_TOPIC)) {
+    } else if brokers.iter().any(|(name, _)| creates(name)) {
         remark.push_str(" The first message sent to it creates it (autoCreateTopicEnable=true).");
     } else {
         let _ = write!(

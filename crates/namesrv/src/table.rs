@@ -55,6 +55,18 @@ pub struct Departed {
     pub connection: u64,
 }
 
+/// Two brokers that call themselves the same, and take each other's place with each registration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rival {
+    pub cluster: String,
+    pub broker_name: String,
+    pub broker_id: i64,
+    /// Of the one that registered just now.
+    pub address: String,
+    /// Of the one whose place it took, and which is still connected.
+    pub other: String,
+}
+
 /// A topic's queues on one broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Queues {
@@ -104,6 +116,8 @@ pub(crate) struct Replica {
     pub(crate) version: DataVersion,
     /// None: it is in this process, and stays.
     pub(crate) lease: Option<Lease>,
+    /// The address of another, still connected, whose place it took.
+    pub(crate) displaced: Option<Arc<str>>,
 }
 
 /// What keeps a replica of another process in the table.
@@ -116,7 +130,8 @@ pub(crate) struct Lease {
 
 impl Replica {
     pub(crate) fn local(address: Advertised) -> Replica {
-        Replica { address, ha_address: None, version: DataVersion::default(), lease: None }
+        let version = DataVersion::default();
+        Replica { address, ha_address: None, version, lease: None, displaced: None }
     }
 
     /// Whether it registered with this address from another process.

@@ -557,6 +557,16 @@ impl Core {
         }
         let caller = names::Caller { connection: origin.connection.0, local_ip: origin.local_ip };
         let (answer, change) = self.names.handle(request, &caller, now as u64);
+        if let Some(rival) = self.names.take_rival() {
+            tracing::warn!(
+                cluster = rival.cluster,
+                broker = rival.broker_name,
+                id = rival.broker_id,
+                address = rival.address,
+                other = rival.other,
+                "two brokers with the same name and id take each other's place in routes: give each a brokerName of its own"
+            );
+        }
         let confirm_at = change.map(|change| {
             let value = change.value.as_deref();
             self.engine.put_kv(&change.namespace, &change.key, value, now)

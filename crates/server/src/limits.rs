@@ -69,8 +69,10 @@ pub const REGISTER_MS: u64 = 24_000;
 /// A name server that hears nothing forgets a broker after two minutes: the period is no longer than this,
 /// in ms (Apache's value).
 pub const REGISTER_PERIOD_MS_MAX: u64 = 60_000;
-/// The pause after the first failure, in ms; it doubles, up to `registerNameServerPeriod`.
+/// The pause after the first failure, in ms; it doubles.
 pub const REGISTER_RETRY_MS: u64 = 100;
+/// It gets no longer than this, in ms: until a name server that is back is told, clients find no route there.
+pub const REGISTER_RETRY_MS_MAX: u64 = 1_000;
 /// How long a stop waits until a name server knows, in ms.
 pub const UNREGISTER_MS: u64 = 500;
 /// Bytes of the topics in one registration, about; a frame can hold 16 MiB.

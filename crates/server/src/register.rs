@@ -1,6 +1,6 @@
 //! Name servers of other processes (`namesrvAddr`) are told of the broker: 103 at the start, whenever its
 //! topics change and every period, 322 instead where the list is long, 104 at a stop. In: a thread of its own looks at the engine's published
-//! topics. Out: requests. A name server that does not answer is asked again, with growing pauses.
+//! topics. Out: requests. A name server that does not answer or is lost is asked again, after short pauses.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -19,8 +19,8 @@ use kerolox_protocol::remoting::registration::{
 
 use crate::core::{Shared, route_permission};
 use crate::limits::{
-    REGISTER_MS, REGISTER_PART, REGISTER_PERIOD_MS_MAX, REGISTER_RETRY_MS, REGISTER_WHOLE_EVERY,
-    UNREGISTER_MS,
+    REGISTER_MS, REGISTER_PART, REGISTER_PERIOD_MS_MAX, REGISTER_RETRY_MS, REGISTER_RETRY_MS_MAX,
+    REGISTER_WHOLE_EVERY, UNREGISTER_MS,
 };
 use crate::options::{Options, Ports};
 use crate::start::with_port;
@@ -54,11 +54,27 @@ struct Link {
     told: Option<(DataVersion, i32)>,
 }
 
+/// What a wait ended with.
+#[derive(PartialEq)]
+enum Next {
+    /// The topics changed.
+    Change,
+    /// Nothing did for a period.
+    Period,
+    /// The connection ended.
+    Lost,
+}
+
 impl Registrar {
     /// `None`: there is no broker here, or nobody else to tell.
     pub fn new(options: &Options, ports: Ports, shared: Arc<Shared>) -> Option<Registrar> {
         let servers = options.name_servers.clone();
-        (options.roles.broker && !servers.is_empty()).then(|| Registrar {
+        if !options.roles.broker || servers.is_empty() {
+            return None;
+        }
+        // None of them knows of the broker yet, and some may never answer.
+        shared.registered.lock().extend(servers.iter().map(|server| (server.clone(), false)));
+        Some(Registrar {
             shared,
             servers,
             every: options.register_every.min(Duration::from_millis(REGISTER_PERIOD_MS_MAX)),
@@ -108,33 +124,79 @@ impl Registrar {
     /// Ends if the name server turns out to be in this process.
     async fn keep_telling(&self, server: &str, link: &tokio::sync::Mutex<Option<Link>>) {
         let mut changes = self.shared.topics_changed.subscribe();
-        let (mut failures, mut known, mut periods) = (0u32, None, 0u32);
+        let (mut failures, mut losses, mut known, mut periods) = (0u32, 0u32, None, 0u32);
         loop {
             changes.mark_unchanged();
             let begin = Instant::now();
-            let told = self.tell(server, &mut *link.lock().await, periods).await;
+            let mut link = link.lock().await;
+            let told = self.tell(server, &mut link, periods).await;
             if known != Some(told.is_ok()) {
                 known = Some(told.is_ok());
                 self.note(server, &told);
             }
-            match told {
+            let retry = match told {
                 Ok(None) => return,
                 Ok(Some(_)) => {
                     failures = 0;
-                    // Changes come in groups; and a long list is not sent all the time.
-                    let pause = (begin.elapsed() * 4).max(Duration::from_millis(20));
-                    tokio::time::sleep(pause.min(self.every)).await;
-                    let changed = tokio::time::timeout(self.every, changes.changed()).await;
-                    periods = if changed.is_ok() { periods } else { periods.wrapping_add(1) };
+                    match self.next(link.as_ref(), begin.elapsed(), &mut changes).await {
+                        Next::Lost => {
+                            known = Some(false);
+                            self.note_lost(server);
+                            losses = (losses + 1).min(10);
+                            // One that takes every registration and hangs up after it costs little.
+                            retry(losses).min(self.every)
+                        }
+                        next => {
+                            losses = 0;
+                            periods = periods.wrapping_add(u32::from(next == Next::Period));
+                            continue;
+                        }
+                    }
                 }
                 Err(_) => {
-                    *link.lock().await = None;
                     failures = (failures + 1).min(10);
-                    let retry = Duration::from_millis(REGISTER_RETRY_MS << (failures - 1));
-                    tokio::time::sleep(retry.min(self.every)).await;
+                    retry(failures).min(Duration::from_millis(REGISTER_RETRY_MS_MAX))
                 }
-            }
+            };
+            *link = None;
+            drop(link);
+            tokio::time::sleep(retry).await;
         }
+    }
+
+    /// Waits until there is something to tell. `took`: how long telling took the last time.
+    async fn next(
+        &self,
+        link: Option<&Link>,
+        took: Duration,
+        changes: &mut tokio::sync::watch::Receiver<u64>,
+    ) -> Next {
+        let lost = async {
+            if let Some(link) = link {
+                link.connection.ended().await;
+            }
+        };
+        // Changes come in groups; and a long list is not sent all the time.
+        let pause = (took * 4).max(Duration::from_millis(20)).min(self.every);
+        let due = async {
+            tokio::time::sleep(pause).await;
+            match tokio::time::timeout(self.every, changes.changed()).await {
+                Ok(_) => Next::Change,
+                Err(_) => Next::Period,
+            }
+        };
+        tokio::select! {
+            () = lost => Next::Lost,
+            next = due => next,
+        }
+    }
+
+    fn note_lost(&self, server: &str) {
+        self.shared.registered.lock().insert(server.to_owned(), false);
+        tracing::warn!(
+            name_server = server,
+            "the connection to the name server ended: the broker is registered again once it answers"
+        );
     }
 
     /// Says that it is registered, or why not; once, until that changes.
@@ -284,6 +346,11 @@ impl Registrar {
         };
         let _ = link.connection.call(names::UNREGISTER_BROKER, &header, Bytes::new()).await;
     }
+}
+
+/// The pause after so many failures in a row.
+fn retry(failures: u32) -> Duration {
+    Duration::from_millis(REGISTER_RETRY_MS << (failures - 1))
 }
 
 /// The topics, in parts that fit into a frame each.

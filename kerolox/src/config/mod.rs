@@ -115,10 +115,10 @@ pub(crate) fn configure(given: &Given<'_>) -> Result<Configured, String> {
         proxy: of_broker(|broker| broker.proxy_port).unwrap_or(8080),
         http: port(common.http_port).unwrap_or(8088),
     };
-    let host = values.given("brokerIP1").map(|host| host.text.as_str());
     let advertised = given.broker.map_or(&[][..], |broker| &broker.advertise);
-    let advertise = advertise::parse(advertised, host)?;
+    let advertise = advertise::parse(advertised, values.given("brokerIP1"))?;
     let strict = values.flag("kerolox.strict");
+    let is_named = values.given("brokerName").is_some();
     let options = Options::new(roles, ports, advertise, values)?;
     if let Durability::Async { interval_ms } = options.durability {
         warnings.push(format!(
@@ -142,6 +142,12 @@ pub(crate) fn configure(given: &Given<'_>) -> Result<Configured, String> {
             "no name server is told of this broker, so clients will not find it: set namesrvAddr"
                 .to_owned(),
         );
+    }
+    if roles.broker && !is_named && !options.name_servers.is_empty() {
+        warnings.push(format!(
+            "namesrvAddr is set, and this broker has the name that each has by default, {}: two of one name take each other's place in routes, so give each a brokerName of its own",
+            options.values.text("brokerName")
+        ));
     }
     Ok(Configured { options, strict, warnings })
 }

@@ -82,6 +82,21 @@ fn a_lost_connection_fails_its_calls_and_those_after() {
 }
 
 #[test]
+fn a_connection_tells_when_it_ends_without_a_call() {
+    let (end, ends) = oneshot::channel::<()>();
+    let server = |stream: TcpStream| async move {
+        ends.await.unwrap();
+        drop(stream);
+    };
+    against(Options::default(), server, async |connection| {
+        let still = tokio::time::timeout(Duration::from_millis(20), connection.ended()).await;
+        assert!(still.is_err());
+        end.send(()).unwrap();
+        tokio::time::timeout(Duration::from_secs(10), connection.ended()).await.unwrap();
+    });
+}
+
+#[test]
 fn a_frame_beyond_the_limit_closes_the_connection() {
     let server = |mut stream: TcpStream| async move {
         let mut out = BytesMut::new();

@@ -298,6 +298,7 @@ pub fn names(values: &Values, booted_ms: i64) -> kerolox_namesrv::Options {
         return_order_topics: values.flag("returnOrderTopicConfigToBroker"),
         list_all_topics: values.flag("enableAllTopicList"),
         list_topics: values.flag("enableTopicList"),
+        local_auto_create: values.flag("autoCreateTopicEnable"),
         delete_with_registration: values.flag("deleteTopicWithBrokerRegistration"),
         no_routes_before_ms: wait.map_or(0, |seconds| booted_ms + seconds * 1000),
         ..Default::default()
