@@ -34,7 +34,9 @@ fn text(bytes: &[u8]) -> Result<String, usize> {
     for (number, line) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
         match std::str::from_utf8(line) {
             Ok(line) => text.push_str(line),
-            Err(_) if matches!(line.trim_ascii_start().first(), Some(b'#' | b'!')) => text.push('\n'),
+            Err(_) if matches!(line.trim_ascii_start().first(), Some(b'#' | b'!')) => {
+                text.push('\n')
+            }
             Err(_) => return Err(number + 1),
         }
     }
