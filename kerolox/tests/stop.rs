@@ -19,6 +19,7 @@ use common::{Folder, Launch, Server, http};
 use kerolox_client::Connection;
 use kerolox_protocol::remoting::codes::request;
 use rustix::process::Signal;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// What a stop may take: it has a second for replies to leave.
 const SOON: Duration = Duration::from_secs(5);
@@ -354,6 +355,8 @@ async fn readiness_and_health_are_told_apart_while_the_log_is_read() {
 /// SIGHUP killed the server: what was acknowledged was safe, but its clients got no answer.
 #[tokio::test]
 async fn a_closed_terminal_is_a_clean_stop_unless_it_is_to_be_outlived() {
+    // Whoever runs the tests may have them outlive a terminal: what is caught here, the server does not inherit.
+    let _caught = signal(SignalKind::hangup()).expect("it can be caught");
     let folder = Folder::new();
     let server = Server::start(&folder, &[]);
     put(&server.connect().await, "t", 0, "before").await;

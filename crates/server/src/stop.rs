@@ -113,7 +113,11 @@ impl Server {
                 queues,
                 "Kerolox keeps the directory; kerolox log hand-over leaves it to Apache's broker"
             ),
-            Err(error @ (LeaveError::Far { .. } | LeaveError::Empty { .. })) => {
+            Err(
+                error @ (LeaveError::Far { .. }
+                | LeaveError::Empty { .. }
+                | LeaveError::Name { .. }),
+            ) => {
                 tracing::error!(%error, "Kerolox keeps the directory");
             }
             Err(why) => return Err(StopError::NotLeft { dir: dir.clone(), why }),

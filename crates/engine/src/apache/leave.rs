@@ -56,7 +56,14 @@ pub enum LeaveError {
         "{queues} queues have no messages left, and a new RocksDB of Apache's broker would number them from 0 again, below what groups have consumed. Let it start with storeType=default; or run kerolox log hand-over if that may be"
     )]
     Empty { queues: usize },
+    #[error(
+        "Apache's broker keeps the queues of a topic in a folder of its name, and {topic} is longer than a name may be on a disk: {NAME_MAX} bytes. Delete the topic, or its group, if that broker is to have the directory"
+    )]
+    Name { topic: String },
 }
+
+/// Bytes of a file's name.
+const NAME_MAX: usize = 255;
 
 /// Log files at the end that 5.5.0 looks at, unless it is told otherwise.
 const FILES_SEEN: usize = 10;
@@ -95,7 +102,7 @@ impl LeaveError {
         match self {
             LeaveError::Io(source) => Some(source),
             LeaveError::Ask(why) => why.io(),
-            LeaveError::Far { .. } | LeaveError::Empty { .. } => None,
+            LeaveError::Far { .. } | LeaveError::Empty { .. } | LeaveError::Name { .. } => None,
         }
     }
 }
@@ -146,6 +153,10 @@ fn write_all(
         }
     }
     for (_, topic) in state.topics.iter().filter(|_| of_files) {
+        let (name, mut queues) = (topic.name(), topic.used_queues());
+        if name.len() > NAME_MAX && queues.any(|(_, queue)| queue.visible > 0) {
+            return Err(LeaveError::Name { topic: name.to_owned() });
+        }
         for (queue, known) in topic.used_queues() {
             write_queue(blocks, data_dir, (topic.name(), queue), known, terms)?;
         }
