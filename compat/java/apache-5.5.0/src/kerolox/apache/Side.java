@@ -140,15 +140,15 @@ final class Side implements AutoCloseable {
         try {
             sent.add(traced.send(new Message("traced", "tag", "key", "a body".getBytes(StandardCharsets.UTF_8))));
             Programs.until("it is consumed", LIMIT, () -> received.get() == 1);
+            // They send what they noted a little later; what is noted while they end may be lost.
+            Programs.until("the traces", LIMIT, () -> {
+                String found = run(Tool.MQADMIN, "queryMsgTraceById", "-i", "UNIQUE10", "-t", TRACES);
+                return found.contains("Pub ") && found.contains("Sub ");
+            });
         } finally {
-            // This sends what they noted.
             traced.shutdown();
             consumer.shutdown();
         }
-        Programs.until("the traces", LIMIT, () -> {
-            String found = run(Tool.MQADMIN, "queryMsgTraceById", "-i", "UNIQUE10", "-t", TRACES);
-            return found.contains("Pub ") && found.contains("Sub ");
-        });
     }
 
     void awaitRoute(String topic) {
