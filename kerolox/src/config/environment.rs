@@ -1,5 +1,7 @@
 //! `KEROLOX_...` variables. Each is that of a flag or names a key; anything else is an error.
 
+use std::sync::LazyLock;
+
 use clap::CommandFactory;
 use kerolox_server::settings::keys::{Key, all, hint};
 
@@ -11,13 +13,12 @@ const TEST_PREFIX: &str = "KEROLOX_TEST_";
 
 /// The keys that variables name: the variable, its key, its value.
 pub(super) fn keys() -> Result<Vec<(String, &'static Key, String)>, String> {
-    let flags = flags();
     let mut found: Vec<(String, &'static Key, String)> = Vec::new();
     for (variable, value) in std::env::vars_os() {
         let Some(variable) = variable.to_str().filter(|name| name.starts_with(PREFIX)) else {
             continue;
         };
-        let is_known = flags.iter().any(|(_, of_flag)| of_flag == variable)
+        let is_known = FLAGS.iter().any(|(_, of_flag)| of_flag == variable)
             || variable.starts_with(TEST_PREFIX);
         let Ok(value) = value.into_string() else {
             return Err(format!("{variable} is not UTF-8 text"));
@@ -59,8 +60,9 @@ pub(crate) fn is_of_kubernetes(variable: &str, value: &str) -> bool {
         || (variable.ends_with("_PORT") && is_link(value))
 }
 
-/// Every flag of every command that has a variable, and that.
-fn flags() -> Vec<(String, String)> {
+/// Every flag of every command that has a variable, and that. Noted once: to make all commands takes a
+/// millisecond, and memory that a server would keep.
+static FLAGS: LazyLock<Vec<(String, String)>> = LazyLock::new(|| {
     let mut found = Vec::new();
     let mut commands = vec![Cli::command()];
     while let Some(command) = commands.pop() {
@@ -69,10 +71,12 @@ fn flags() -> Vec<(String, String)> {
                 found.push((format!("--{long}"), variable.to_string_lossy().into_owned()));
             }
         }
-        commands.extend(command.get_subcommands().cloned());
+        // The many of `admin` have none.
+        let others = command.get_subcommands().filter(|command| command.get_name() != "admin");
+        commands.extend(others.cloned());
     }
     found
-}
+});
 
 /// Whether a flag stands on the command line.
 pub(super) fn is_given(flag: &str) -> bool {
@@ -86,8 +90,8 @@ pub(crate) fn origin_of(flag: &str) -> String {
     if is_given(flag) {
         return flag.to_owned();
     }
-    let of_flag = flags().into_iter().find(|(name, _)| name == flag);
-    of_flag.map_or_else(|| flag.to_owned(), |(_, variable)| variable)
+    let of_flag = FLAGS.iter().find(|(name, _)| name == flag);
+    of_flag.map_or_else(|| flag.to_owned(), |(_, variable)| variable.clone())
 }
 
 #[cfg(test)]
