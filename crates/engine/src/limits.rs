@@ -1,5 +1,7 @@
 //! Every limit of the engine, with its reason.
 
+use kerolox_log::index::lookup::Effort;
+
 /// Messages that one pull returns at most, whatever the client asks for (clients ask for 32).
 pub const PULL_MESSAGES_MAX: usize = 1024;
 /// Bytes that one pull returns unless the first message alone is larger (Apache's limit for what
@@ -31,9 +33,9 @@ pub const PENDING_MAX: usize = 100_000;
 pub const QUERY_MESSAGES_MAX: usize = 64;
 /// Candidates that a query by key reads at most: hashes collide.
 pub const QUERY_CANDIDATES_MAX: usize = 256;
-/// Entries of its topic's queues that a query by tag looks through at most, the newest of its time range first: 24 MiB
-/// of index blocks.
-pub const QUERY_TAG_ENTRIES_MAX: usize = 1 << 20;
+/// What a query by tag looks through at most of its topic's queues in index blocks, the newest of its time range first:
+/// 24 MiB of entries, and as many blocks as the most queues have, one each, at some five pages.
+pub const QUERY_TAG_MAX: Effort = Effort { entries: 1 << 20, blocks: 1 << 16 };
 /// Bytes that a query by key reads of candidates, and returns.
 pub const QUERY_BYTES_MAX: usize = 8 << 20;
 /// Delayed messages of one level that are delivered in one step.

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use kerolox_log::index::block::Chain;
-use kerolox_log::index::lookup::{Blocks, Tagged};
+use kerolox_log::index::lookup::{Blocks, Effort, Tagged};
 use kerolox_log::index::queue::Entry;
 use kerolox_log::read;
 use kerolox_protocol::properties;
@@ -16,7 +16,7 @@ use kerolox_protocol::remoting::query::QueryMessage;
 use kerolox_protocol::remoting::reply::Reply;
 use kerolox_protocol::tags::tags_code;
 
-use crate::limits::{QUERY_CANDIDATES_MAX, QUERY_MESSAGES_MAX, QUERY_TAG_ENTRIES_MAX};
+use crate::limits::{QUERY_CANDIDATES_MAX, QUERY_MESSAGES_MAX, QUERY_TAG_MAX};
 use crate::output::{Answer, Output, Work};
 use crate::request::Origin;
 use crate::requests::offsets::unreadable;
@@ -97,10 +97,24 @@ impl Search {
         }
         (self.queue, self.next) = (queue, from + STEP as i64);
         if self.next >= end {
-            self.found.extend(self.newest.drain(..));
+            let newest = std::mem::take(&mut self.newest);
+            self.keep(newest);
             (self.queue, self.next) = (queue + 1, 0);
         }
         true
+    }
+
+    /// A topic has many queues: of all that is found the newest are kept.
+    fn keep(&mut self, found: impl IntoIterator<Item = Entry>) {
+        self.found.extend(found);
+        if self.found.len() > 2 * QUERY_CANDIDATES_MAX {
+            self.sort();
+            self.found.truncate(QUERY_CANDIDATES_MAX);
+        }
+    }
+
+    fn sort(&mut self) {
+        self.found.sort_unstable_by_key(|entry| std::cmp::Reverse(entry.place.offset));
     }
 
     /// Asks the blocks, and reads what was found.
@@ -108,20 +122,19 @@ impl Search {
         let topic = self.header.topic.clone();
         // What a short queue does not need of its share is left to the longer ones.
         self.older.sort_by_key(|(_, _, (min, end))| end - min);
-        let (mut left, mut queues) = (QUERY_TAG_ENTRIES_MAX, self.older.len());
-        for (queue, chain, range) in &self.older {
-            let (of, share) = ((&*topic, *queue), left / queues);
-            let ask = |b: &Blocks| b.tagged(of, *chain, *range, &self.sought, share);
-            match blocks.ask(ask) {
-                Ok(older) => {
-                    self.found.extend(older.entries);
-                    left -= older.scanned;
-                }
+        let (mut left, all) = (QUERY_TAG_MAX, std::mem::take(&mut self.older));
+        for (done, (queue, chain, range)) in all.iter().enumerate() {
+            let (of, queues) = ((&*topic, *queue), all.len() - done);
+            let share = Effort { entries: left.entries / queues, blocks: left.blocks / queues };
+            let older = match blocks.ask(|b| b.tagged(of, *chain, *range, &self.sought, share)) {
+                Ok(older) => older,
                 Err(error) => return unreadable(&error),
-            }
-            queues -= 1;
+            };
+            left.entries -= older.spent.entries;
+            left.blocks -= older.spent.blocks;
+            self.keep(older.entries);
         }
-        self.found.sort_unstable_by_key(|entry| std::cmp::Reverse(entry.place.offset));
+        self.sort();
         let mut answer = Found::new(&self.header);
         for entry in self.found.iter().take(QUERY_CANDIDATES_MAX) {
             if answer.is_full() {

@@ -34,7 +34,7 @@ use crate::recover::{LOST_MAX, Lost, Origin, RecoverError};
 use crate::rules::{self, Rule};
 use crate::seal;
 
-pub use tags::{Tagged, TaggedFound};
+pub use tags::{Effort, Tagged, TaggedFound};
 
 /// All blocks of a log.
 pub struct Blocks {

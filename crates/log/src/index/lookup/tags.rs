@@ -5,7 +5,6 @@ use std::ops::RangeInclusive;
 use super::{Blocks, Of};
 use crate::index::block::{BlockError, Chain};
 use crate::index::queue::Entry;
-use crate::limits::KEY_BLOCKS_MAX;
 
 /// Entries that are read at once.
 const STEP: usize = 4096;
@@ -21,11 +20,19 @@ pub struct Tagged {
     pub max: usize,
 }
 
-/// What was found, the newest first, and how many entries were looked through.
+/// How much a search may look through, or has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Effort {
+    pub entries: usize,
+    /// Of a sparse queue each block has few entries, and costs a few pages all the same.
+    pub blocks: usize,
+}
+
+/// What was found, the newest first, and at what effort.
 #[derive(Debug, Default)]
 pub struct TaggedFound {
     pub entries: Vec<Entry>,
-    pub scanned: usize,
+    pub spent: Effort,
 }
 
 impl Tagged {
@@ -37,15 +44,15 @@ impl Tagged {
 }
 
 impl Blocks {
-    /// The newest messages of a queue that are sought, at offsets from `min` up to below `end`, among the newest
-    /// `scan` entries that lie in the time.
+    /// The newest messages of a queue that are sought, at offsets from `min` up to below `end`, as far back as
+    /// the effort goes.
     pub fn tagged(
         &self,
         of: (&str, i32),
         chain: Chain,
         (min, mut end): (i64, i64),
         sought: &Tagged,
-        scan: usize,
+        most: Effort,
     ) -> Result<TaggedFound, BlockError> {
         if let Some(behind) = sought.times.end().checked_add(1) {
             end = end.min(self.seek_time(of, chain, behind)?.unwrap_or(end));
@@ -54,20 +61,21 @@ impl Blocks {
         let of = Of::new(of, origin);
         let mut found = TaggedFound::default();
         let mut at = self.follow(of, newest, end - 1)?;
-        for _ in 0..KEY_BLOCKS_MAX {
+        while found.spent.blocks < most.blocks {
             let Some((mut block, row)) = at else { break };
+            found.spent.blocks += 1;
             let first = row.first.max(min);
             while end > first {
-                let step = STEP.min(scan - found.scanned).min((end - first) as usize);
+                let step = STEP.min(most.entries - found.spent.entries).min((end - first) as usize);
                 let from = end - step as i64;
                 let entries = block.entries(&row, from, step)?;
-                found.scanned += step;
+                found.spent.entries += step;
                 let here = entries.iter().rev().filter(|entry| entry.place.offset.0 >= origin);
                 let room = sought.max - found.entries.len();
                 found.entries.extend(here.filter(|entry| sought.is(entry)).take(room));
                 let is_older = |entry: &Entry| entry.store_timestamp < *sought.times.start();
                 if found.entries.len() >= sought.max
-                    || found.scanned >= scan
+                    || found.spent.entries >= most.entries
                     || entries.first().is_some_and(is_older)
                 {
                     return Ok(found);

@@ -143,9 +143,10 @@ fn messages_are_found_by_tag_in_sparse_and_dense_blocks() {
     let (blocks, older) = sparse(&FaultDisk::default(), 300, &[1, 3]);
     let find = |queue, range, times, max, scan| {
         let sought = Tagged { code: 0, times, max };
-        let found = blocks.tagged(of(queue), chain(&older, queue), range, &sought, scan).unwrap();
+        let most = Effort { entries: scan, blocks: 400 };
+        let found = blocks.tagged(of(queue), chain(&older, queue), range, &sought, most).unwrap();
         let at = found.entries.iter().map(|entry| entry.store_timestamp).collect::<Vec<_>>();
-        (at, found.scanned)
+        (at, found.spent.entries)
     };
     let always = 0..=i64::MAX;
     // Two in each block: the newest come first, from however many blocks.
@@ -159,8 +160,12 @@ fn messages_are_found_by_tag_in_sparse_and_dense_blocks() {
     assert_eq!(find(1, (0, 600), 4000..=5000, 9, 3).0, [5000, 4001, 4000]);
     assert_eq!(find(1, (0, 600), 4002..=4999, 9, 9).0, [0; 0]);
     let other = Tagged { code: 1, times: always, max: 9 };
-    let found = blocks.tagged(of(1), chain(&older, 1), (0, 600), &other, 1000).unwrap();
-    assert_eq!((found.entries.len(), found.scanned), (0, 600));
+    for (most, spent) in [((1000, 400), (600, 300)), ((1000, 7), (14, 7)), ((5, 400), (5, 3))] {
+        let effort = |(entries, blocks)| Effort { entries, blocks };
+        let chain = chain(&older, 1);
+        let found = blocks.tagged(of(1), chain, (0, 600), &other, effort(most)).unwrap();
+        assert_eq!((found.entries.len(), found.spent), (0, effort(spent)));
+    }
 }
 
 #[test]
